@@ -1,4 +1,5 @@
 """Packaging, driven by settings.ini: the one place where names, versions and requirements stand."""
+
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -21,6 +22,7 @@ setup(
     license="Apache-2.0",
     keywords=cfg["keywords"],
     packages=find_packages(include=["mvtec_xai", "mvtec_xai.*"]),
+    package_data={"mvtec_xai.tools": ["*.html"]},
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
     extras_require={"dev": cfg["dev_requirements"].split()},

@@ -1,0 +1,23 @@
+"""Build the site from index and notebooks: nbdev prepares a Quarto project in _proc, smalldocs renders it to _docs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+root = Path(__file__).parents[1]
+
+
+def main() -> None:
+    from nbdev.doclinks import nbdev_export
+    from nbdev.quarto import nbdev_sidebar, refresh_quarto_yml
+    from nbdev.serve import proc_nbs
+
+    nbdev_export()
+    refresh_quarto_yml()
+    nbdev_sidebar(force=True)
+    proc_nbs()
+    subprocess.run([Path(sys.executable).with_name("smalldocs"), "render", "_proc"], cwd=root, check=True)
+
+
+if __name__ == "__main__":  # proc_nbs starts workers that import this file
+    main()

@@ -1,0 +1,48 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TEST_RUN := runs/test
+export JUPYTER_PLATFORM_DIRS = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test docs lab notebooks constraints hooks clean
+
+help:  ## say what each target does
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): settings.ini setup.py constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$(PYTHON) is older than 3.10; name a newer one: make PYTHON=python3.11 ..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+run: $(STAMP)  ## set up, then run all phases on the sample data (about 8 minutes on two cores)
+	$(BIN)/mvtec-xai reproduce --profile sample
+
+test: $(STAMP)  ## set up, then run all that CI checks (about 14 minutes on two cores)
+	$(BIN)/ruff check .
+	$(BIN)/python .ci/in_step.py
+	$(BIN)/mvtec-xai reproduce --profile sample --run $(TEST_RUN) --figures $(TEST_RUN)/figures
+	$(BIN)/nbdev_test --n_workers 2 --skip_file_re '^0[0-9]_'
+	$(BIN)/pytest -q tests
+
+docs: $(STAMP)  ## build the documentation site in _docs/ (no Quarto needed)
+	$(BIN)/python .ci/build_docs.py
+
+lab: $(STAMP)  ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab --notebook-dir nbs
+
+notebooks: $(STAMP)  ## execute all notebooks in place, to refresh the outputs that are kept
+	cd nbs && for nb in blocks/*.ipynb 0*.ipynb tools/*.ipynb; do \
+	  ../$(BIN)/jupyter nbconvert --log-level ERROR --to notebook --execute --inplace $$nb || exit 1; done
+	$(BIN)/nbdev_clean
+
+constraints: $(STAMP)  ## write the installed versions to constraints.txt
+	{ sed -n '/^#/p' constraints.txt; $(BIN)/pip freeze --exclude-editable; } > constraints.new && mv constraints.new constraints.txt
+
+hooks: $(STAMP)  ## let git clean notebooks and merge them cell by cell
+	$(BIN)/nbdev_install_hooks
+
+clean:  ## remove what was built, but no run
+	rm -rf _docs _proc build dist *.egg-info nbs/_quarto.yml nbs/sidebar.yml
