@@ -33,7 +33,9 @@ def project(
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a seed switches its threads off, of which it warns
-            return UMAP(n_neighbors=max(2, near), random_state=seed, init="spectral" if len(embeddings) > 20 else "random").fit_transform(embeddings)
+            return UMAP(n_neighbors=max(2, near), random_state=seed, init="spectral" if len(embeddings) > 20 else "random").fit_transform(
+                embeddings
+            )
     raise ValueError(f"project: no method {method!r}; there are umap and tsne")
 
 # %% ../nbs/05_atlas.ipynb #cell012
@@ -44,7 +46,11 @@ def cluster_measures(
 ) -> dict[str, float]:
     "NMI and ARI of k-means against `types`, and the silhouette of `types`."
     found = KMeans(len(set(types)), n_init=10, random_state=seed).fit_predict(embeddings)
-    return {"nmi": normalized_mutual_info_score(types, found), "ari": adjusted_rand_score(types, found), "silhouette": silhouette_score(embeddings, types)}
+    return {
+        "nmi": normalized_mutual_info_score(types, found),
+        "ari": adjusted_rand_score(types, found),
+        "silhouette": silhouette_score(embeddings, types),
+    }
 
 
 def type_distances(
@@ -73,9 +79,16 @@ def atlas_page(
             trace.visible = category == categories[0]
             figure.add_trace(trace)
             owner.append(category)
-    buttons = [{"label": c, "method": "update", "args": [{"visible": [o == c for o in owner]}, {"title.text": f"Known defects: {c}"}]} for c in categories]
+    buttons = [
+        {"label": c, "method": "update", "args": [{"visible": [o == c for o in owner]}, {"title.text": f"Known defects: {c}"}]}
+        for c in categories
+    ]
     figure.update_layout(
-        title=f"Known defects: {categories[0]}", template="plotly_white", legend_title="type", updatemenus=[{"buttons": buttons, "x": 1.0, "y": 1.12, "xanchor": "right"}],
-        xaxis={"title": "UMAP 1", "showticklabels": False}, yaxis={"title": "UMAP 2", "showticklabels": False, "scaleanchor": "x"},
+        title=f"Known defects: {categories[0]}",
+        template="plotly_white",
+        legend_title="type",
+        updatemenus=[{"buttons": buttons, "x": 1.0, "y": 1.12, "xanchor": "right"}],
+        xaxis={"title": "UMAP 1", "showticklabels": False},
+        yaxis={"title": "UMAP 2", "showticklabels": False, "scaleanchor": "x"},
     )
     return figure

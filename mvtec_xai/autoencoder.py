@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .blocks.runs import read_json, read_tensors, write_json, write_tensors
+from .blocks.runs import read_tensors, write_json, write_tensors
 from .blocks.training import AUGMENTATIONS, Augmentation, CachedImages, augment, fit, make_loader
 
 # %% ../nbs/03_autoencoder.ipynb #cell008
@@ -30,8 +30,9 @@ class Autoencoder(nn.Module):
         down = [nn.Sequential(nn.Conv2d(a, b, 4, 2, 1), nn.BatchNorm2d(b), nn.LeakyReLU(0.1)) for a, b in zip(sizes, sizes[1:])]
         up = [nn.Sequential(nn.ConvTranspose2d(b, a, 4, 2, 1), nn.BatchNorm2d(a), nn.LeakyReLU(0.1)) for a, b in zip(sizes[1:], sizes[2:])]
         self.encode = nn.Sequential(*down, nn.Conv2d(sizes[-1], bottleneck, 4, 2, 1))
-        self.decode = nn.Sequential(nn.ConvTranspose2d(bottleneck, sizes[-1], 4, 2, 1), nn.LeakyReLU(0.1), *up[::-1],
-                                    nn.ConvTranspose2d(width, 3, 4, 2, 1))
+        self.decode = nn.Sequential(
+            nn.ConvTranspose2d(bottleneck, sizes[-1], 4, 2, 1), nn.LeakyReLU(0.1), *up[::-1], nn.ConvTranspose2d(width, 3, 4, 2, 1)
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         return self.decode(self.encode(images))
@@ -52,8 +53,12 @@ class AutoencoderTraining(L.LightningModule):
 
     def configure_optimizers(self):
         optimizer = torch.optim.AdamW(self.parameters(), lr=2e-3)
-        return [optimizer], [{"scheduler": torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.trainer.estimated_stepping_batches),
-                              "interval": "step"}]
+        return [optimizer], [
+            {
+                "scheduler": torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.trainer.estimated_stepping_batches),
+                "interval": "step",
+            }
+        ]
 
 
 def shrink(
@@ -87,8 +92,9 @@ def reconstruct(
 ) -> tuple[np.ndarray, np.ndarray]:
     "Reconstructions (n, side, side, 3) in 0..1, and error maps (n, side, side)."
     device = next(autoencoder.parameters()).device
-    x = torch.cat([shrink(torch.from_numpy(part.copy()).permute(0, 3, 1, 2), side)
-                   for part in np.array_split(images, -(-len(images) // 64))])
+    x = torch.cat(
+        [shrink(torch.from_numpy(part.copy()).permute(0, 3, 1, 2), side) for part in np.array_split(images, -(-len(images) // 64))]
+    )
     y = torch.cat([autoencoder(part.to(device)).cpu() for part in x.split(64)])
     error = gaussian_filter(((y - x) ** 2).mean(dim=1).numpy(), sigma=(0, 1, 1))
     return y.permute(0, 2, 3, 1).clamp(0, 1).numpy(), error

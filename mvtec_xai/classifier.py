@@ -95,10 +95,13 @@ def train_detector(
     "A detector fine-tuned on `train`, in evaluation mode."
     L.seed_everything(config.seed, verbose=False)
     detector = Detector(create_backbone(config.backbone, weights, config.image_size), config.frozen_stages)
-    module = DetectorTraining(detector.to(memory_format=torch.channels_last), config,
-                              [AUGMENTATIONS.get(c, Augmentation()) for c in index.category])
+    module = DetectorTraining(
+        detector.to(memory_format=torch.channels_last), config, [AUGMENTATIONS.get(c, Augmentation()) for c in index.category]
+    )
     label, rows = index.label.to_numpy(), np.flatnonzero(train)
-    batches = make_loader(CachedImages(images, label, rows), config.batch, balanced_weights(index[train]), config.draws or None, config.seed)
+    batches = make_loader(
+        CachedImages(images, label, rows), config.batch, balanced_weights(index[train]), config.draws or None, config.seed
+    )
     stop_by = None if valid is None else make_loader(CachedImages(images, label, np.flatnonzero(valid)), config.batch)
     return fit(module, batches, stop_by, config.epochs).detector
 
@@ -121,9 +124,11 @@ def fit_temperature(
     logit: np.ndarray,  # (n,)
 ) -> float:
     "The temperature within 0.2..5 that makes sigmoid(logit / temperature) most likely."
+
     def loss(log_t: float) -> float:
         z = logit / np.exp(log_t)
         return float(np.mean(np.logaddexp(0, z) - label * z))
+
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.2), np.log(5)), method="bounded").x))
 
 

@@ -36,10 +36,14 @@ def list_categories(root: str | Path) -> list[str]:
     "The folders of `root` that hold a `train` or a `test` folder."
     root = Path(root)
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder; name the root of a data set, or get one with `mvtec-xai data download ROOT` or `data sample ROOT`")
+        raise FileNotFoundError(
+            f"{root}: no such folder; name the root of a data set, or get one with `mvtec-xai data download ROOT` or `data sample ROOT`"
+        )
     found = sorted(p.name for p in root.iterdir() if p.is_dir() and ((p / "train").is_dir() or (p / "test").is_dir()))
     if not found:
-        raise ValueError(f"{root}: no category in it (looked for folders with `train/` or `test/` inside); name the folder that holds the categories")
+        raise ValueError(
+            f"{root}: no category in it (looked for folders with `train/` or `test/` inside); name the folder that holds the categories"
+        )
     return found
 
 # %% ../nbs/00_data.ipynb #cell009
@@ -64,7 +68,17 @@ def index_dataset(
             for kind in sorted(p for p in (root / category).glob(f"{folder}/*") if p.is_dir() and not p.name.startswith(".")):
                 for path in list_images(kind):
                     mask = find_mask(path) if kind.name != "good" else None
-                    rows.append((path.relative_to(root).with_suffix("").as_posix(), str(path), category, folder, kind.name, int(kind.name != "good"), mask and str(mask)))
+                    rows.append(
+                        (
+                            path.relative_to(root).with_suffix("").as_posix(),
+                            str(path),
+                            category,
+                            folder,
+                            kind.name,
+                            int(kind.name != "good"),
+                            mask and str(mask),
+                        )
+                    )
     index = pd.DataFrame(rows, columns=["image_id", "path", "category", "folder", "defect", "label", "mask_path"])
     if index.empty:
         raise ValueError(f"{root}: categories {', '.join(categories or found)} hold no image ({', '.join(sorted(SUFFIXES))})")
@@ -126,7 +140,10 @@ def assign_folds(
     test = index[index.folder == "test"]
     if folds < 2 or len(test) < folds or (largest := test.groupby(["category", "defect"]).size().max()) < folds:
         largest = 0 if test.empty else test.groupby(["category", "defect"]).size().max()
-        raise ValueError(f"{folds} folds asked for, but the largest group of test images (category and type) has {largest}; take 2 to {largest} folds, or add images")
+        raise ValueError(
+            f"{folds} folds asked for, but the largest group of test images (category and type) has {largest}; "
+            f"take 2 to {largest} folds, or add images"
+        )
     strata = test.category + "/" + test.defect
     fold = pd.Series(-1, index=index.index)
     dealt = StratifiedKFold(folds, shuffle=True, random_state=seed)
@@ -210,7 +227,9 @@ def build_cache(
 
             failed = [e for e in tqdm(pool.map(fill, range(len(rows))), total=len(rows), desc="images", disable=None, leave=False) if e]
             if failed:
-                raise ValueError(f"{len(failed)} unreadable files (`mvtec-xai data check ROOT` lists all problems):\n  " + "\n  ".join(failed))
+                raise ValueError(
+                    f"{len(failed)} unreadable files (`mvtec-xai data check ROOT` lists all problems):\n  " + "\n  ".join(failed)
+                )
             images.flush(), masks.flush()
     write_json(folder / "cache.json", {"size": size, "fingerprint": fingerprint, **names, "keys": keys})
     for stale in set(folder.glob("*.npy")) - {folder / n for n in names.values()}:

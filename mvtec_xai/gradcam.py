@@ -91,9 +91,11 @@ def best_iou_threshold(
     candidates: np.ndarray,  # thresholds to try
 ) -> float:
     "The candidate with the greatest mean intersection over union of `maps >= threshold` with `masks`."
+
     def iou(threshold: float) -> float:
         found = maps >= threshold
         return float(((found & masks).sum((1, 2)) / np.maximum((found | masks).sum((1, 2)), 1)).mean())
+
     return float(max(candidates, key=iou))
 
 # %% ../nbs/02_gradcam.ipynb #cell028

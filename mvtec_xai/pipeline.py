@@ -104,13 +104,20 @@ def load_models(
     if not run.is_dir():
         raise FileNotFoundError(f"{run}: no such run folder; make one with `mvtec-xai reproduce --run {run}`")
     plan = read_json(run / "06_pipeline" / "pipeline.json")
-    detection, explanation, verification, types = (read_json(run / plan[k] / "config.json") for k in ("detector", "explanation", "verification", "types"))
+    detection, explanation, verification, types = (
+        read_json(run / plan[k] / "config.json") for k in ("detector", "explanation", "verification", "types")
+    )
     detector = load_detector(run / plan["detector"])
     backbone = bare_backbone(detection["backbone"], detection["image_size"])
     backbone.load_state_dict(read_tensors(run / plan["backbone"]))
     backbone.to(next(detector.parameters()).device, memory_format=torch.channels_last)
     return RunModels(
-        plan["categories"], detector, detection, explanation, verification, types,
+        plan["categories"],
+        detector,
+        detection,
+        explanation,
+        verification,
+        types,
         autoencoders={c: load_autoencoder(run / plan["verification"], c) for c, weight in verification["weight"].items() if weight > 0},
         type_models={c: load_type_model(run / plan["types"], c) for c in types["categories"]},
         reference=read_tensors(run / plan["types"] / "reference.safetensors"),
@@ -193,8 +200,10 @@ def _decide(models: RunModels, images: list, categories: list[str]) -> list[Insp
     arrays = np.stack([resize_image(i if isinstance(i, np.ndarray) else read_image(i), size) for i in images])
     clock.stop("read")
     probability = to_probability(predict_logits(models.detector, arrays, np.arange(len(arrays))), models.detection["temperature"])
-    inspections = [Inspection(None if isinstance(i, np.ndarray) else str(i), c, verdict_of(p, low, high), float(p), low, high)
-                   for i, c, p in zip(images, categories, probability)]
+    inspections = [
+        Inspection(None if isinstance(i, np.ndarray) else str(i), c, verdict_of(p, low, high), float(p), low, high)
+        for i, c, p in zip(images, categories, probability)
+    ]
     clock.stop("detect")
 
     def those(condition) -> tuple[list[Inspection], np.ndarray]:

@@ -58,7 +58,9 @@ def match_weights(
         raise ValueError(f"{source}: {len(state)} tensors, but {network.__class__.__name__} has {len(own)}; it belongs to another backbone")
     for name, tensor in matched.items():
         if tensor.shape != own[name].shape:
-            raise ValueError(f"{source}: {name} has shape {tuple(tensor.shape)}, expected {tuple(own[name].shape)}; it belongs to another backbone")
+            raise ValueError(
+                f"{source}: {name} has shape {tuple(tensor.shape)}, expected {tuple(own[name].shape)}; it belongs to another backbone"
+            )
     return matched
 
 # %% ../../nbs/blocks/backbones.ipynb #cell013

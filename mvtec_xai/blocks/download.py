@@ -28,7 +28,15 @@ def resume(url: str, part: Path, timeout: float = 30) -> None:
         expected = int(answer.headers.get("Content-Length", 0)) + (have if going_on else 0)
         with (
             open(part, "ab" if going_on else "wb") as file,
-            tqdm(total=expected or None, initial=have if going_on else 0, unit="B", unit_scale=True, desc=part.stem, disable=None, leave=False) as bar,
+            tqdm(
+                total=expected or None,
+                initial=have if going_on else 0,
+                unit="B",
+                unit_scale=True,
+                desc=part.stem,
+                disable=None,
+                leave=False,
+            ) as bar,
         ):
             for block in answer.iter_content(1 << 20):
                 file.write(block)
@@ -64,7 +72,9 @@ def fetch(
             return target
         part.unlink()
         reasons.append(f"{url}: the file has another sha256 than expected")
-    raise ConnectionError("no address gave the file:\n  " + "\n  ".join(dict.fromkeys(reasons)) + "\nIf you have it already, pass it: --archive FILE")
+    raise ConnectionError(
+        "no address gave the file:\n  " + "\n  ".join(dict.fromkeys(reasons)) + "\nIf you have it already, pass it: --archive FILE"
+    )
 
 # %% ../../nbs/blocks/download.ipynb #cell014
 def extract_archive(
@@ -81,7 +91,11 @@ def extract_archive(
         inside.mkdir()
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as file:
-                _refuse_escapes(archive, inside, [(i.filename, i.is_dir() or not (i.external_attr >> 16) & 0o120000 == 0o120000) for i in file.infolist()])
+                _refuse_escapes(
+                    archive,
+                    inside,
+                    [(i.filename, (i.external_attr >> 16) & 0o170000 in (0, 0o100000, 0o040000)) for i in file.infolist()],
+                )
                 file.extractall(inside)
         elif tarfile.is_tarfile(archive):
             with tarfile.open(archive) as file:

@@ -97,7 +97,9 @@ def wander(
     return np.concatenate([[start], start + np.cumsum(moves, axis=0)])
 
 
-def blob(rng: np.random.Generator, y: np.ndarray, x: np.ndarray, centre: tuple[float, float], radius: float, rough: float = 0.5) -> np.ndarray:
+def blob(
+    rng: np.random.Generator, y: np.ndarray, x: np.ndarray, centre: tuple[float, float], radius: float, rough: float = 0.5
+) -> np.ndarray:
     "Signed distance of an irregular patch around `centre` (y, x)."
     return np.hypot(y - float(centre[0]), x - float(centre[1])) - radius * (1 + rough * noise(rng, y.shape[0], max(3, int(1.2 / radius))))
 

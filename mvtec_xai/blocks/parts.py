@@ -123,7 +123,13 @@ def capsule(pose: Generator, flaw: Generator, defect: str, size: int) -> np.ndar
     ty, tx, ink = y - roll - 0.03, x - 0.36, np.array((0.2, 0.1, 0.06))
     if defect == "faulty_imprint":
         kind = flaw.integers(3)
-        ty, tx = (ty + flaw.choice([-0.09, 0.1]), tx + flaw.uniform(-0.1, 0.1)) if kind == 0 else turn(ty, tx, flaw.choice([-0.5, 0.5])) if kind == 1 else (ty, tx)
+        ty, tx = (
+            (ty + flaw.choice([-0.09, 0.1]), tx + flaw.uniform(-0.1, 0.1))
+            if kind == 0
+            else turn(ty, tx, flaw.choice([-0.5, 0.5]))
+            if kind == 1
+            else (ty, tx)
+        )
         fade = inside(blob(flaw, ty, tx, (0, flaw.uniform(-0.15, 0.15)), 0.1), 0.05) if kind == 2 else 0
         picture = paint(picture, ink, write(ty, tx, "500", 0.15) * (1 - fade) * 0.85)
     else:
@@ -170,15 +176,28 @@ def metal_nut(pose: Generator, flaw: Generator, defect: str, size: int) -> np.nd
     if defect == "scratch":
         angle = flaw.uniform(0, 2 * np.pi)
         for _ in range(flaw.integers(1, 5)):
-            line = wander(flaw, (0.42 * np.sin(angle) + flaw.normal(0, 0.05), 0.42 * np.cos(angle) + flaw.normal(0, 0.05)), flaw.uniform(0, 6.3), flaw.uniform(0.12, 0.4), 0.15)
-            picture = paint(picture, np.full(3, flaw.choice([0.25, 0.95])), stroke(y, x, line, flaw.uniform(0.008, 0.022)) * body * flaw.uniform(0.45, 0.9))
+            line = wander(
+                flaw,
+                (0.42 * np.sin(angle) + flaw.normal(0, 0.05), 0.42 * np.cos(angle) + flaw.normal(0, 0.05)),
+                flaw.uniform(0, 6.3),
+                flaw.uniform(0.12, 0.4),
+                0.15,
+            )
+            picture = paint(
+                picture,
+                np.full(3, flaw.choice([0.25, 0.95])),
+                stroke(y, x, line, flaw.uniform(0.008, 0.022)) * body * flaw.uniform(0.45, 0.9),
+            )
     return picture
 
 # %% ../../nbs/blocks/parts.ipynb #cell021
 def pill(pose: Generator, flaw: Generator, defect: str, size: int) -> np.ndarray:
     picture = ground(pose, size, (0.04, 0.04, 0.05), 0.02)
     angle, shift, cloudy, bright = pose.normal(0, 0.05), pose.normal(0, 0.02, 2), noise(pose, size, 24), pose.uniform(0.93, 1.05)
-    speckles = [(pose.uniform(-0.5, 0.5), pose.uniform(-0.75, 0.75), pose.uniform(0.006, 0.022), pose.random() < 0.7) for _ in range(pose.integers(25, 60))]
+    speckles = [
+        (pose.uniform(-0.5, 0.5), pose.uniform(-0.75, 0.75), pose.uniform(0.006, 0.022), pose.random() < 0.7)
+        for _ in range(pose.integers(25, 60))
+    ]
     y, x = turn(*canvas(size), angle, shift)
     r = np.hypot(y / 0.52, x / 0.78)
     edge = 0.5 * (r - 1)
@@ -198,7 +217,9 @@ def pill(pose: Generator, flaw: Generator, defect: str, size: int) -> np.ndarray
     at = (flaw.uniform(-0.33, 0.33), flaw.uniform(-0.55, 0.55))
     if defect == "color":
         tint = ((0.85, 0.6, 0.25), (0.8, 0.4, 0.4), (0.55, 0.65, 0.8))[flaw.integers(3)]
-        picture = paint(picture, tint, inside(blob(flaw, y, x, at, flaw.uniform(0.07, 0.2), 0.8), 0.1) * inside(edge + 0.01) * flaw.uniform(0.3, 0.8))
+        picture = paint(
+            picture, tint, inside(blob(flaw, y, x, at, flaw.uniform(0.07, 0.2), 0.8), 0.1) * inside(edge + 0.01) * flaw.uniform(0.3, 0.8)
+        )
     if defect == "contamination":
         colour = ((0.12, 0.1, 0.08), (0.35, 0.45, 0.2), (0.15, 0.2, 0.4))[flaw.integers(3)]
         hair = wander(flaw, at, flaw.uniform(0, 6.3), flaw.uniform(0.15, 0.4), 0.7)
@@ -206,7 +227,12 @@ def pill(pose: Generator, flaw: Generator, defect: str, size: int) -> np.ndarray
         picture = paint(picture, colour, thing * inside(edge) * flaw.uniform(0.6, 1))
     if defect == "crack":
         if flaw.random() < 0.5:
-            picture = paint(picture, picture * 0.35, stroke(y, x, wander(flaw, at, flaw.uniform(0, 6.3), flaw.uniform(0.2, 0.45), 0.4), flaw.uniform(0.012, 0.025)) * inside(edge))
+            picture = paint(
+                picture,
+                picture * 0.35,
+                stroke(y, x, wander(flaw, at, flaw.uniform(0, 6.3), flaw.uniform(0.2, 0.45), 0.4), flaw.uniform(0.012, 0.025))
+                * inside(edge),
+            )
         else:
             way = flaw.uniform(0, 2 * np.pi)
             piece = inside(blob(flaw, y, x, (0.5 * np.sin(way), 0.76 * np.cos(way)), flaw.uniform(0.07, 0.16), 0.9)) * inside(edge)
@@ -217,7 +243,12 @@ def pill(pose: Generator, flaw: Generator, defect: str, size: int) -> np.ndarray
 def screw(pose: Generator, flaw: Generator, defect: str, size: int) -> np.ndarray:
     picture = ground(pose, size, (0.8, 0.8, 0.8))
     v, u = turn(*canvas(size), pose.uniform(0, 2 * np.pi), pose.normal(0, 0.03, 2))
-    cloudy, lamp, phase, bright = noise(pose, size, 40), pose.choice([-1, 1]) * pose.uniform(0.3, 0.6), pose.uniform(0, 1), pose.uniform(0.9, 1.1)
+    cloudy, lamp, phase, bright = (
+        noise(pose, size, 40),
+        pose.choice([-1, 1]) * pose.uniform(0.3, 0.6),
+        pose.uniform(0, 1),
+        pose.uniform(0.9, 1.1),
+    )
     picture = picture * (1 - 0.18 * np.hypot(*canvas(size)) ** 2)[..., None]
     turns = (u + 0.05) / 0.062 + phase
     thread = np.abs((turns + 0.5 * (v > 0)) % 1 - 0.5) * 2
@@ -236,14 +267,24 @@ def screw(pose: Generator, flaw: Generator, defect: str, size: int) -> np.ndarra
     cover = inside(np.maximum(np.abs(v) - wide, np.maximum(-0.72 - u, u - 0.72)), 0.012)
     across = v / np.maximum(wide, 0.01)
     metal = bright * (0.42 - 0.28 * across**2 + 0.25 * np.exp(-(((across - lamp) / 0.25) ** 2)) + 0.04 * cloudy)
-    metal = metal + np.where(u > -0.05, 0.12 * np.cos(2 * np.pi * (turns + 0.4 * across)) * tall / 0.034, 0) - 0.15 * inside(np.abs(u + 0.56) - 0.006, 0.015)
+    metal = (
+        metal
+        + np.where(u > -0.05, 0.12 * np.cos(2 * np.pi * (turns + 0.4 * across)) * tall / 0.034, 0)
+        - 0.15 * inside(np.abs(u + 0.56) - 0.006, 0.015)
+    )
     picture = paint(picture, picture * 0.7, inside(np.maximum(np.abs(v - 0.03) - wide, np.maximum(-0.74 - u, u - 0.72)), 0.08))
     picture = paint(picture, np.repeat(metal[..., None], 3, -1), cover)
     if defect in ("scratch_head", "scratch_neck"):
         low, high, reach = (-0.71, -0.6, 0.14) if defect == "scratch_head" else (-0.5, -0.12, 0.05)
         for _ in range(flaw.integers(1, 4)):
-            line = wander(flaw, (flaw.uniform(-reach, reach), flaw.uniform(low, high)), flaw.uniform(0, 6.3), flaw.uniform(0.06, 0.14), 0.25)
-            picture = paint(picture, np.full(3, flaw.choice([0.08, 0.95])), stroke(v, u, line, flaw.uniform(0.012, 0.025)) * cover * flaw.uniform(0.6, 1))
+            line = wander(
+                flaw, (flaw.uniform(-reach, reach), flaw.uniform(low, high)), flaw.uniform(0, 6.3), flaw.uniform(0.06, 0.14), 0.25
+            )
+            picture = paint(
+                picture,
+                np.full(3, flaw.choice([0.08, 0.95])),
+                stroke(v, u, line, flaw.uniform(0.012, 0.025)) * cover * flaw.uniform(0.6, 1),
+            )
     return picture
 
 # %% ../../nbs/blocks/parts.ipynb #cell027
@@ -257,13 +298,19 @@ def zipper(pose: Generator, flaw: Generator, defect: str, size: int) -> np.ndarr
     border = np.abs(x) - 0.55 - fray
     if defect == "fabric_border":
         side, at = flaw.choice([-1, 1]), flaw.uniform(-0.75, 0.75)
-        border = border + flaw.uniform(0.06, 0.16) * np.exp(-(((y - at) / flaw.uniform(0.06, 0.16)) ** 2)) * (side * x > 0) * (1 + noise(flaw, size, 30))
+        border = border + flaw.uniform(0.06, 0.16) * np.exp(-(((y - at) / flaw.uniform(0.06, 0.16)) ** 2)) * (side * x > 0) * (
+            1 + noise(flaw, size, 30)
+        )
     picture = paint(picture, np.repeat(fabric[..., None], 3, -1), inside(border, 0.015))
     if defect == "fabric_interior":
         at = (flaw.uniform(-0.8, 0.8), flaw.choice([-1, 1]) * flaw.uniform(0.28, 0.45))
         for _ in range(flaw.integers(2, 7)):
-            thread = wander(flaw, (at[0] + flaw.normal(0, 0.04), at[1] + flaw.normal(0, 0.02)), flaw.uniform(0, 6.3), flaw.uniform(0.06, 0.2), 0.8)
-            picture = paint(picture, np.full(3, flaw.choice([0.08, 0.5])), stroke(y, x, thread, 0.014) * inside(border) * flaw.uniform(0.5, 1))
+            thread = wander(
+                flaw, (at[0] + flaw.normal(0, 0.04), at[1] + flaw.normal(0, 0.02)), flaw.uniform(0, 6.3), flaw.uniform(0.06, 0.2), 0.8
+            )
+            picture = paint(
+                picture, np.full(3, flaw.choice([0.08, 0.5])), stroke(y, x, thread, 0.014) * inside(border) * flaw.uniform(0.5, 1)
+            )
     gap, step = np.zeros_like(y), 0.105
     if defect == "split_teeth":
         at = flaw.uniform(-0.6, 0.6)

@@ -34,8 +34,17 @@ def name_colours(
 def use_style() -> None:
     "Set the project's look for all figures that follow."
     sns.set_theme(context="notebook", style="ticks", font_scale=0.85)
-    plt.rcParams.update({"figure.dpi": 90, "savefig.dpi": 130, "savefig.bbox": "tight", "axes.spines.top": False,
-                         "axes.spines.right": False, "figure.constrained_layout.use": True, "image.cmap": MAP_COLOURS})
+    plt.rcParams.update(
+        {
+            "figure.dpi": 90,
+            "savefig.dpi": 130,
+            "savefig.bbox": "tight",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "figure.constrained_layout.use": True,
+            "image.cmap": MAP_COLOURS,
+        }
+    )
 
 # %% ../../nbs/blocks/plots.ipynb #cell013
 def save_figure(fig: Figure, folder: str | Path, name: str) -> Path:

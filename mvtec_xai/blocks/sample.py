@@ -42,7 +42,11 @@ def draw(
         return halve(PARTS[category](np.random.default_rng(pose), np.random.default_rng(flaw), kind, 2 * size))
 
     picture = drawn(defect)
-    mask = np.zeros((size, size), bool) if defect == "good" else binary_fill_holes(np.abs(picture - drawn("good")).max(axis=2) > LEAST_DIFFERENCE)
+    mask = (
+        np.zeros((size, size), bool)
+        if defect == "good"
+        else binary_fill_holes(np.abs(picture - drawn("good")).max(axis=2) > LEAST_DIFFERENCE)
+    )
     sensor = np.random.default_rng(sensor)
     exposed = expose(picture, sensor, sensor.uniform(0.95, 1.04))
     return (exposed.mean(axis=2).round().astype(np.uint8) if category in GREY else exposed), mask
@@ -67,7 +71,11 @@ def make_sample(
         return root
     if root.is_dir() and not note.is_file() and any(root.iterdir()):
         raise ValueError(f"{root}: there is something else in it; name a new or an empty folder for the sample set")
-    groups = [(c, folder, d, n) for c in chosen for folder, d, n in (("train", "good", train), ("test", "good", good), *(("test", d, per_type) for d in DEFECTS[c]))]
+    groups = [
+        (c, folder, d, n)
+        for c in chosen
+        for folder, d, n in (("train", "good", train), ("test", "good", good), *(("test", d, per_type) for d in DEFECTS[c]))
+    ]
     jobs = [(c, folder, d, k) for c, folder, d, n in groups for k in range(n)]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(partial(_save, root, seed, size), jobs, chunksize=16))

@@ -66,6 +66,7 @@ def augment(
     generator: torch.Generator | None = None,
 ) -> Tensor:
     "Randomly turned, shifted, zoomed, mirrored, lit images (n, 3, h, w), 0..1."
+
     def draw() -> Tensor:  # (n,), uniform in -1..1
         return torch.rand(len(images), generator=generator) * 2 - 1
 
@@ -125,8 +126,14 @@ def fit(
         warnings.filterwarnings("ignore", module="lightning")
         best = ModelCheckpoint(folder, monitor="valid_loss", save_weights_only=True)
         trainer = L.Trainer(
-            max_epochs=epochs, accelerator="auto", devices=1, logger=False, enable_progress_bar=False, enable_model_summary=False,
-            enable_checkpointing=valid is not None, callbacks=[best, EarlyStopping("valid_loss", patience=patience)] if valid else [],
+            max_epochs=epochs,
+            accelerator="auto",
+            devices=1,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=valid is not None,
+            callbacks=[best, EarlyStopping("valid_loss", patience=patience)] if valid else [],
         )
         trainer.fit(module, train, valid)
         if best.best_model_path:

@@ -19,13 +19,51 @@ from ..data import SUFFIXES, index_dataset, list_categories, list_images, read_i
 # %% ../../nbs/tools/check.ipynb #cell006
 OFFICIAL_COUNTS = {
     "bottle": {"train/good": 209, "test/good": 20, "broken_large": 20, "broken_small": 22, "contamination": 21},
-    "cable": {"train/good": 224, "test/good": 58, "bent_wire": 13, "cable_swap": 12, "combined": 11, "cut_inner_insulation": 14, "cut_outer_insulation": 10,
-              "missing_cable": 12, "missing_wire": 10, "poke_insulation": 10},
+    "cable": {
+        "train/good": 224,
+        "test/good": 58,
+        "bent_wire": 13,
+        "cable_swap": 12,
+        "combined": 11,
+        "cut_inner_insulation": 14,
+        "cut_outer_insulation": 10,
+        "missing_cable": 12,
+        "missing_wire": 10,
+        "poke_insulation": 10,
+    },
     "capsule": {"train/good": 219, "test/good": 23, "crack": 23, "faulty_imprint": 22, "poke": 21, "scratch": 23, "squeeze": 20},
     "metal_nut": {"train/good": 220, "test/good": 22, "bent": 25, "color": 22, "flip": 23, "scratch": 23},
-    "pill": {"train/good": 267, "test/good": 26, "color": 25, "combined": 17, "contamination": 21, "crack": 26, "faulty_imprint": 19, "pill_type": 9, "scratch": 24},
-    "screw": {"train/good": 320, "test/good": 41, "manipulated_front": 24, "scratch_head": 24, "scratch_neck": 25, "thread_side": 23, "thread_top": 23},
-    "zipper": {"train/good": 240, "test/good": 32, "broken_teeth": 19, "combined": 16, "fabric_border": 17, "fabric_interior": 16, "rough": 17, "split_teeth": 18, "squeezed_teeth": 16},
+    "pill": {
+        "train/good": 267,
+        "test/good": 26,
+        "color": 25,
+        "combined": 17,
+        "contamination": 21,
+        "crack": 26,
+        "faulty_imprint": 19,
+        "pill_type": 9,
+        "scratch": 24,
+    },
+    "screw": {
+        "train/good": 320,
+        "test/good": 41,
+        "manipulated_front": 24,
+        "scratch_head": 24,
+        "scratch_neck": 25,
+        "thread_side": 23,
+        "thread_top": 23,
+    },
+    "zipper": {
+        "train/good": 240,
+        "test/good": 32,
+        "broken_teeth": 19,
+        "combined": 16,
+        "fabric_border": 17,
+        "fabric_interior": 16,
+        "rough": 17,
+        "split_teeth": 18,
+        "squeezed_teeth": 16,
+    },
 }
 
 # %% ../../nbs/tools/check.ipynb #cell007
@@ -59,13 +97,17 @@ def _look(row) -> tuple[list[tuple], str]:
     if not row.label:
         return [], digest
     if not isinstance(row.mask_path, str):
-        return [("mask missing", row.path, f"looked for {Path(row.path).stem}_mask.* and {Path(row.path).stem}.* in ground_truth/{row.defect}")], digest
+        return [
+            ("mask missing", row.path, f"looked for {Path(row.path).stem}_mask.* and {Path(row.path).stem}.* in ground_truth/{row.defect}")
+        ], digest
     try:
         mask = read_image(row.mask_path)
     except ValueError as error:
         return [("unreadable mask", row.mask_path, str(error).split(": ", 1)[-1])], digest
     if mask.shape != image.shape:
-        return [("mask of another size", row.mask_path, f"{mask.shape[1]} x {mask.shape[0]}, the image is {image.shape[1]} x {image.shape[0]}")], digest
+        return [
+            ("mask of another size", row.mask_path, f"{mask.shape[1]} x {mask.shape[0]}, the image is {image.shape[1]} x {image.shape[0]}")
+        ], digest
     return ([] if (mask > 127).any() else [("empty mask", row.mask_path, "no pixel of it is set")]), digest
 
 # %% ../../nbs/tools/check.ipynb #cell011
@@ -75,22 +117,30 @@ def _folder_problems(root: Path) -> list[tuple]:
         for kind in sorted(p for p in (root / category).glob("*/*") if p.is_dir()):
             files = [p for p in kind.iterdir() if not p.name.startswith(".")]
             found += [("empty folder", kind, "")] if not files else []
-            found += [("unknown file", p, f"expected {', '.join(sorted(SUFFIXES))}") for p in sorted(files) if p.suffix.lower() not in SUFFIXES]
+            found += [
+                ("unknown file", p, f"expected {', '.join(sorted(SUFFIXES))}") for p in sorted(files) if p.suffix.lower() not in SUFFIXES
+            ]
         for mask in (p for kind in sorted((root / category / "ground_truth").glob("*")) if kind.is_dir() for p in list_images(kind)):
             stem = mask.stem.removesuffix("_mask")
-            if not any((root / category / "test" / mask.parent.name / f"{s}{suffix}").is_file() for s in {stem, mask.stem} for suffix in SUFFIXES):
+            if not any(
+                (root / category / "test" / mask.parent.name / f"{s}{suffix}").is_file() for s in {stem, mask.stem} for suffix in SUFFIXES
+            ):
                 found.append(("mask without image", mask, f"looked for {stem}.* in test/{mask.parent.name}"))
     return found
 
 
 def _count_problems(index: pd.DataFrame) -> list[tuple]:
-    "Fewer images than MVTec AD has; said only of folders that hold its types and nothing else, so not of data that merely shares a category's name."
+    "Fewer images than MVTec AD has; said only where all types are its own, so not of data that merely shares a category's name."
     found = []
     for category, part in index.groupby("category"):
         counts = (part.folder + "/" + part.defect).where(part.defect == "good", part.defect).value_counts()
         official = OFFICIAL_COUNTS.get(category, {})
         if set(counts.index) <= set(official):
-            found += [("fewer than official", category, f"{kind}: {counts.get(kind, 0)} of {n}") for kind, n in official.items() if counts.get(kind, 0) < n]
+            found += [
+                ("fewer than official", category, f"{kind}: {counts.get(kind, 0)} of {n}")
+                for kind, n in official.items()
+                if counts.get(kind, 0) < n
+            ]
     return found
 
 
@@ -98,6 +148,12 @@ def _duplicates(index: pd.DataFrame) -> list[tuple]:
     found = []
     for _, same in index[index.duplicated("digest", keep=False)].groupby("digest"):
         where = set(zip(same.folder, same.label))
-        kind = "same image in train and test" if same.folder.nunique() > 1 else "same image good and defective" if len(where) > 1 else "same image twice"
+        kind = (
+            "same image in train and test"
+            if same.folder.nunique() > 1
+            else "same image good and defective"
+            if len(where) > 1
+            else "same image twice"
+        )
         found.append((kind, same.path.iloc[0], "also " + ", ".join(same.image_id.iloc[1:])))
     return found

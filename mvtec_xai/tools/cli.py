@@ -13,7 +13,12 @@ from typing import Annotated
 import typer
 
 # %% ../../nbs/tools/cli.ipynb #cell005
-app = typer.Typer(help="Detect, explain, verify, classify and map industrial anomalies.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Detect, explain, verify, classify and map industrial anomalies.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 data = typer.Typer(help="Get a data set, or look whether one is in order.", no_args_is_help=True)
 app.add_typer(data, name="data")
 

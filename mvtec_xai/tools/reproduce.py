@@ -72,7 +72,9 @@ class Plan:
             values |= {"data": self.data, "categories": self.categories}
         values |= (PROFILES[self.profile] if self.overrides is None else self.overrides).get(phase, {})
         if unknown := sorted(set(values) - parameter_names(self.notebooks / f"{phase}.ipynb")):
-            raise ValueError(f"{phase}.ipynb: its parameters cell has no {', '.join(unknown)}; add them there or drop them from profile {self.profile}")
+            raise ValueError(
+                f"{phase}.ipynb: its parameters cell has no {', '.join(unknown)}; add them there or drop them from profile {self.profile}"
+            )
         return values
 
 
@@ -90,7 +92,10 @@ def find_repository(start: Path | None = None) -> Path:
     for folder in (here, *here.parents, Path(mvtec_xai.__file__).absolute().parents[1]):
         if (folder / "settings.ini").is_file() and (folder / "nbs" / "00_data.ipynb").is_file():
             return folder
-    raise FileNotFoundError("no folder with settings.ini and nbs/00_data.ipynb here or above; go into a clone of the project (the notebooks are not part of the installed package)")
+    raise FileNotFoundError(
+        "no folder with settings.ini and nbs/00_data.ipynb here or above; "
+        "go into a clone of the project (the notebooks are not part of the installed package)"
+    )
 
 # %% ../../nbs/tools/reproduce.ipynb #cell011
 def local_imports(code: str, module: str = "") -> set[str]:
@@ -125,8 +130,11 @@ def fingerprint(plan: Plan, phase: str) -> dict[str, str]:
         inputs = [] if root is None else [root / c for c in plan.categories] or [root]
     else:
         inputs = [plan.run / p for p in plan.reads[phase]]
-    return {"parameters": json.dumps(plan.parameters(phase), sort_keys=True), "source": source_digest(plan.notebooks / f"{phase}.ipynb"),
-            "inputs": files_digest(inputs)}
+    return {
+        "parameters": json.dumps(plan.parameters(phase), sort_keys=True),
+        "source": source_digest(plan.notebooks / f"{phase}.ipynb"),
+        "inputs": files_digest(inputs),
+    }
 
 
 def is_done(plan: Plan, phase: str, record: dict | None) -> bool:
@@ -136,7 +144,20 @@ def is_done(plan: Plan, phase: str, record: dict | None) -> bool:
     return record["fingerprint"] == fingerprint(plan, phase)
 
 # %% ../../nbs/tools/reproduce.ipynb #cell015
-PACKAGES = ("torch", "torchvision", "timm", "lightning", "grad-cam", "pytorch-metric-learning", "scikit-learn", "umap-learn", "numpy", "pandas", "pillow", "papermill")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "lightning",
+    "grad-cam",
+    "pytorch-metric-learning",
+    "scikit-learn",
+    "umap-learn",
+    "numpy",
+    "pandas",
+    "pillow",
+    "papermill",
+)
 
 
 def about(plan: Plan) -> dict:
@@ -145,8 +166,13 @@ def about(plan: Plan) -> dict:
 
     git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=plan.notebooks, capture_output=True, text=True)
     return {
-        "profile": plan.profile, "seed": plan.seed, "data": plan.data or "sample", "categories": plan.categories or "all",
-        "commit": git.stdout.strip() or None, "python": platform.python_version(), "platform": platform.platform(),
+        "profile": plan.profile,
+        "seed": plan.seed,
+        "data": plan.data or "sample",
+        "categories": plan.categories or "all",
+        "commit": git.stdout.strip() or None,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads",
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
@@ -159,7 +185,9 @@ def lock(run: Path):
     if path.is_file():
         owner = int(path.read_text() or 0)
         if owner and owner != os.getpid() and _alive(owner):
-            raise RuntimeError(f"{run}: process {owner} is reproducing into this run; wait for it, end it, or name another folder with --run")
+            raise RuntimeError(
+                f"{run}: process {owner} is reproducing into this run; wait for it, end it, or name another folder with --run"
+            )
     run.mkdir(parents=True, exist_ok=True)
     path.write_text(str(os.getpid()))
     try:
@@ -188,16 +216,26 @@ def run_phase(plan: Plan, phase: str) -> dict:
     executed.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
-            plan.notebooks / f"{phase}.ipynb", executed, parameters=plan.parameters(phase), cwd=plan.notebooks, kernel_name="python3",
-            progress_bar=sys.stderr.isatty(), extra_arguments=["--IPKernelApp.log_level=40"],
+            plan.notebooks / f"{phase}.ipynb",
+            executed,
+            parameters=plan.parameters(phase),
+            cwd=plan.notebooks,
+            kernel_name="python3",
+            progress_bar=sys.stderr.isatty(),
+            extra_arguments=["--IPKernelApp.log_level=40"],
         )
     except PapermillExecutionError as error:
-        raise PhaseError(f"phase {phase} failed: {error.ename}: {error.evalue}\nthe executed notebook, up to the failure: {executed}") from error
+        raise PhaseError(
+            f"phase {phase} failed: {error.ename}: {error.evalue}\nthe executed notebook, up to the failure: {executed}"
+        ) from error
     outputs = sorted(str(p.relative_to(plan.run)) for p in (plan.run / phase).rglob("*") if p.is_file())
     return {
-        "status": "done", "seconds": round(time.time() - started, 1), "started": datetime.fromtimestamp(started, timezone.utc).isoformat(timespec="seconds"),
+        "status": "done",
+        "seconds": round(time.time() - started, 1),
+        "started": datetime.fromtimestamp(started, timezone.utc).isoformat(timespec="seconds"),
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,  # of the largest kernel so far
-        "fingerprint": marks, "outputs": outputs,
+        "fingerprint": marks,
+        "outputs": outputs,
     }
 
 # %% ../../nbs/tools/reproduce.ipynb #cell022
@@ -218,7 +256,10 @@ def reproduce(
         manifest |= about(plan)
         for number, phase in enumerate(chosen, 1):
             if missing := [p for p in plan.reads[phase] if not (plan.run / p).is_dir()]:
-                raise FileNotFoundError(f"{phase} reads {', '.join(missing)}, which {plan.run} does not have; run `mvtec-xai reproduce --only {missing[0][:2]}` first")
+                raise FileNotFoundError(
+                    f"{phase} reads {', '.join(missing)}, which {plan.run} does not have; "
+                    f"run `mvtec-xai reproduce --only {missing[0][:2]}` first"
+                )
             if phase not in again and is_done(plan, phase, manifest["phases"].get(phase)):
                 say(f"[{number}/{len(chosen)}] {phase:<15} done before")
                 continue
@@ -254,5 +295,10 @@ def summary(plan: Plan, manifest: dict) -> str:
         seconds = f"{record['seconds']:.0f} s" if record else "-"
         lines.append(f"{phase:<16}{seconds:>8}  {text}")
     lines.append(f"{'all':<16}{sum(r['seconds'] for r in manifest['phases'].values()):>6.0f} s")
-    places = {"run": plan.run, "figures and tables": plan.figures, "executed notebooks": plan.run / "notebooks", "atlas": plan.run / "05_atlas" / "atlas.html"}
+    places = {
+        "run": plan.run,
+        "figures and tables": plan.figures,
+        "executed notebooks": plan.run / "notebooks",
+        "atlas": plan.run / "05_atlas" / "atlas.html",
+    }
     return "\n".join([*lines, "", *(f"{name + ':':<20} {path}" for name, path in places.items() if path.exists())])
