@@ -1,0 +1,30 @@
+"""The command line as a user meets it."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys; import mvtec_xai.tools.cli; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (("reproduce", "--profile", "full"), "data download"),
+        (("reproduce", "--profile", "fast"), "sample, full"),
+        (("reproduce", "--data", "nowhere"), "nowhere"),
+        (("reproduce", "--only", "99", "--run", "{tmp}/run"), "no phase"),
+        (("data", "check", "nowhere"), "no such folder"),
+        (("data", "download", "{tmp}/new", "--archive", "{tmp}/gone.tar.xz"), "no such archive"),
+        (("inspect", "nowhere", "--run", "{tmp}", "--out", "{tmp}/out"), "no such file"),
+    ],
+)
+def test_wrong_use_is_one_line_and_code_2(program, tmp_path, words, says):
+    done = program(*(w.format(tmp=tmp_path) for w in words))
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr and "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,100 @@
+"""The rules of the house: what is exported, what is clean, who imports whom."""
+
+import ast
+import re
+import subprocess
+from configparser import ConfigParser
+
+import nbformat
+import pytest
+from conftest import ROOT
+from nbdev.clean import clean_nb
+from nbdev.config import get_config
+
+from mvtec_xai.tools.reproduce import READS, local_imports
+
+NOTEBOOKS = sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+PHASES = [p for p in NOTEBOOKS if re.match(r"0\d_", p.name)]
+MODULES = sorted(p for p in (ROOT / "mvtec_xai").rglob("*.py") if p.name not in ("__init__.py", "_modidx.py"))
+LAYERS = {"blocks": 0, "phase": 1, "pipeline": 2, "tools": 3}
+
+
+def name_of(module) -> str:
+    return module.relative_to(ROOT / "mvtec_xai").with_suffix("").as_posix().replace("/", ".")
+
+
+def layer(name: str) -> int:
+    return LAYERS.get(name.split(".")[0], LAYERS["phase"])
+
+
+def ids(paths):
+    return [p.stem for p in paths]
+
+
+def test_phases_are_those_of_reproduce():
+    assert [p.stem for p in PHASES] == list(READS)
+
+
+@pytest.mark.parametrize("notebook", PHASES, ids=ids(PHASES))
+def test_one_parameters_cell_of_plain_literals(notebook):
+    cells = [c for c in nbformat.read(notebook, 4).cells if "parameters" in c.metadata.get("tags", [])]
+    assert len(cells) == 1
+    for statement in ast.parse(cells[0].source).body:
+        assert isinstance(statement, ast.Assign), ast.unparse(statement)
+        ast.literal_eval(statement.value)
+    assert {"run", "figures", "seed"} <= {t.id for s in ast.parse(cells[0].source).body for t in s.targets}
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=ids(NOTEBOOKS))
+def test_notebook_is_clean(notebook):
+    nb = nbformat.read(notebook, 4)
+    outputs = [o for c in nb.cells if c.cell_type == "code" for o in c.outputs]
+    assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
+    before = nbformat.writes(nb)
+    clean_nb(nb, allowed_cell_metadata_keys=get_config().allowed_cell_metadata_keys.split())
+    assert nbformat.writes(nb) == before, "run nbdev_clean"
+
+
+@pytest.mark.parametrize("notebook", PHASES, ids=ids(PHASES))
+def test_notebook_explains_itself(notebook):
+    cells = nbformat.read(notebook, 4).cells
+    assert cells[0].cell_type == "markdown" and cells[0].source.startswith("# ") and "\n> " in cells[0].source
+    assert sum(c.cell_type == "markdown" for c in cells) >= 0.25 * len(cells)
+    assert max(len(c.source.splitlines()) for c in cells if c.cell_type == "code") <= 45
+
+
+@pytest.mark.parametrize("module", MODULES, ids=[name_of(m) for m in MODULES])
+def test_imports_run_one_way(module):
+    name = name_of(module)
+    for other in local_imports(module.read_text(encoding="utf-8"), name):
+        assert layer(other) <= layer(name), f"{name} imports {other}"
+        if layer(name) == layer(other) == LAYERS["phase"]:
+            assert other == "data", f"phase {name} imports phase {other}: phases share files, not code"
+
+
+def test_every_module_comes_from_a_notebook():
+    exported = {
+        m.group(1).replace(".", "/")
+        for n in NOTEBOOKS
+        for c in nbformat.read(n, 4).cells
+        if (m := re.match(r"#\| default_exp (\S+)", c.source))
+    }
+    assert exported == {name_of(m).replace(".", "/") for m in MODULES}
+
+
+def test_settings_that_keep_papermill_working():
+    settings = ConfigParser(delimiters=["="])
+    settings.read(ROOT / "settings.ini")
+    assert settings["DEFAULT"]["allowed_cell_metadata_keys"] == "tags"
+    assert settings["DEFAULT"]["update_pyproject"] == "False"
+
+
+def test_nothing_of_this_machine_is_tracked():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    for name in tracked:
+        path = ROOT / name
+        if path.suffix in (".png", ".pdf") or not path.is_file() or name.startswith("tests/"):
+            continue
+        found = re.search(r"(?<![\w.])/(?:work|root|home|tmp)/[\w.-]+", path.read_text(encoding="utf-8"))
+        assert not found, f"{name}: {found.group(0)}"
+    assert not [n for n in tracked if n.startswith("runs/") or n.endswith((".safetensors", ".parquet", ".npy"))]

@@ -1,0 +1,108 @@
+"""Reproduce, with toy phases: a kill in the middle, the lock, failures. The notebook has the ordinary cases."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+
+from mvtec_xai.tools.reproduce import PhaseError, Plan, reproduce, summary
+
+READS = {"00_data": (), "01_slow": ("00_data",), "02_last": ("01_slow",)}
+CODE = """from pathlib import Path; import time
+out = Path(run) / '{name}'; out.mkdir(parents=True, exist_ok=True)
+log = Path(run) / 'log'; log.write_text((log.read_text() if log.exists() else '') + '{name} ')
+{body}
+(out / 'value').write_text('1')"""
+
+
+def toy(folder, name, body=""):
+    parameters = nbformat.v4.new_code_cell(
+        "run = ''\nfigures = ''\nseed = 0\ndata = ''\ncategories = []", metadata={"tags": ["parameters"]}
+    )
+    cells = [parameters, nbformat.v4.new_code_cell(CODE.format(name=name, body=body))]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / f"{name}.ipynb")
+
+
+@pytest.fixture
+def plan(tmp_path):
+    notebooks = tmp_path / "nbs"
+    notebooks.mkdir()
+    for name in READS:
+        toy(notebooks, name)
+    return Plan(notebooks, tmp_path / "run", tmp_path / "figures", reads=READS, overrides={})
+
+
+def log(plan):
+    return (plan.run / "log").read_text().split()
+
+
+def test_kill_in_the_middle_and_go_on(plan):
+    toy(plan.notebooks, "01_slow", "time.sleep(60)")
+    code = (
+        "from mvtec_xai.tools.reproduce import *; from pathlib import Path; "
+        f"reproduce(Plan(Path({str(plan.notebooks)!r}), Path({str(plan.run)!r}), Path({str(plan.figures)!r}), reads={READS!r}, overrides={{}}))"  # noqa: E501
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.time() + 120
+    while time.time() < deadline and not ((plan.run / "log").exists() and "01_slow" in log(plan)):
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    manifest = json.loads((plan.run / "manifest.json").read_text())
+    assert list(manifest["phases"]) == ["00_data"]
+
+    toy(plan.notebooks, "01_slow")
+    reproduce(plan)  # the dead process' lock does not stand in the way
+    assert log(plan) == ["00_data", "01_slow", "01_slow", "02_last"]
+
+
+def test_failure_stops_and_the_rest_goes_on_later(plan):
+    toy(plan.notebooks, "01_slow", "raise RuntimeError('out of glue')")
+    with pytest.raises(PhaseError, match="out of glue") as failure:
+        reproduce(plan)
+    assert str(plan.run / "notebooks" / "01_slow.ipynb") in str(failure.value)
+    assert log(plan) == ["00_data", "01_slow"]
+    toy(plan.notebooks, "01_slow")
+    manifest = reproduce(plan)
+    assert log(plan) == ["00_data", "01_slow", "01_slow", "02_last"]
+    assert "02_last" in summary(plan, manifest)
+
+
+def test_changed_source_runs_again_with_all_that_reads_it(plan):
+    reproduce(plan)
+    toy(plan.notebooks, "01_slow", "x = 1")
+    reproduce(plan)
+    assert log(plan) == ["00_data", "01_slow", "02_last", "01_slow", "02_last"]
+
+
+def test_only_force_and_missing_inputs(plan):
+    with pytest.raises(FileNotFoundError, match="--only 00"):
+        reproduce(plan, only="01")
+    reproduce(plan, only="00")
+    reproduce(plan, only="00")
+    reproduce(plan, only="00", force=True)
+    assert log(plan) == ["00_data", "00_data"]
+
+
+def test_changed_data_is_noticed(plan, tmp_path):
+    plan.data = str(tmp_path / "images")
+    (tmp_path / "images" / "bottle").mkdir(parents=True)
+    (tmp_path / "images" / "bottle" / "1.png").write_text("a")
+    reproduce(plan, only="00")
+    reproduce(plan, only="00")
+    (tmp_path / "images" / "bottle" / "1.png").write_text("ab")
+    reproduce(plan, only="00")
+    assert log(plan) == ["00_data", "00_data"]
+
+
+def test_two_at_once_are_refused(plan):
+    plan.run.mkdir()
+    (plan.run / "lock").write_text("1")
+    with pytest.raises(RuntimeError, match="process 1"):
+        reproduce(plan)
