@@ -34,7 +34,7 @@ lab: $(STAMP)  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir nbs
 
 notebooks: $(STAMP)  ## execute all notebooks in place, to refresh the outputs that are kept
-	cd nbs && for nb in blocks/*.ipynb 0*.ipynb tools/*.ipynb; do \
+	cd nbs && for nb in index.ipynb blocks/*.ipynb 0*.ipynb tools/*.ipynb; do \
 	  ../$(BIN)/jupyter nbconvert --log-level ERROR --to notebook --execute --inplace $$nb || exit 1; done
 	$(BIN)/nbdev_clean
 

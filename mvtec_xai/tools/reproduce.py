@@ -45,7 +45,7 @@ PROFILES = {
     "sample": {},
     "full": {
         "00_data": {"image_size": 256, "folds": 3},
-        "01_classifier": {"epochs": 8, "draws": 0},
+        "01_classifier": {"epochs": 5, "draws": 0},
         "03_autoencoder": {"side": 64, "epochs": 60},
     },
 }
@@ -222,7 +222,7 @@ def run_phase(plan: Plan, phase: str) -> dict:
             cwd=plan.notebooks,
             kernel_name="python3",
             progress_bar=sys.stderr.isatty(),
-            extra_arguments=["--IPKernelApp.log_level=40"],
+            extra_arguments=["--IPKernelApp.log_level=50"],
         )
     except PapermillExecutionError as error:
         raise PhaseError(
