@@ -45,4 +45,4 @@ hooks: $(STAMP)  ## let git clean notebooks and merge them cell by cell
 	$(BIN)/nbdev_install_hooks
 
 clean:  ## remove what was built, but no run
-	rm -rf _docs _proc build dist *.egg-info nbs/_quarto.yml nbs/sidebar.yml
+	rm -rf _docs _proc build dist *.egg-info nbs/_quarto.yml nbs/nbdev.yml nbs/sidebar.yml

@@ -1,5 +1,6 @@
 """Build the site from index and notebooks: nbdev prepares a Quarto project in _proc, smalldocs renders it to _docs."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,9 @@ def main() -> None:
     nbdev_sidebar(force=True)
     proc_nbs()
     subprocess.run([Path(sys.executable).with_name("smalldocs"), "render", "_proc"], cwd=root, check=True)
+    shutil.rmtree(root / "_docs", ignore_errors=True)
+    shutil.copytree(root / "_proc" / "_docs", root / "_docs")
+    print("open _docs/index.html")
 
 
 if __name__ == "__main__":  # proc_nbs starts workers that import this file
