@@ -17,10 +17,10 @@ $(STAMP): settings.ini setup.py constraints.txt
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-run: $(STAMP)  ## set up, then run all phases on the sample data (about 8 minutes on two cores)
+run: $(STAMP)  ## set up, then run all phases on the sample data (about 10 minutes on two cores)
 	$(BIN)/mvtec-xai reproduce --profile sample
 
-test: $(STAMP)  ## set up, then run all that CI checks (about 14 minutes on two cores)
+test: $(STAMP)  ## set up, then run all that CI checks (about 16 minutes on two cores)
 	$(BIN)/ruff check .
 	$(BIN)/python .ci/in_step.py
 	$(BIN)/mvtec-xai reproduce --profile sample --run $(TEST_RUN) --figures $(TEST_RUN)/figures
