@@ -1,6 +1,6 @@
 """How much the data layer costs: an epoch through the cache and `make_loader`, over a bare loop on tensors in memory.
 
-Both train the same detector on the same images in batches of 16, alternating, in one process. Prints the seconds of each
+Both fine-tune the same network on the same images in batches of 16, alternating, in one process. Prints the seconds of each
 round and the ratio of the medians.
 
     .venv/bin/python benchmarks/epoch_speed.py --run runs/sample --images 256 --rounds 5
@@ -12,22 +12,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from mvtec_xai.blocks.backbones import create_backbone
+from mvtec_xai.blocks.backbones import Normalize, create_backbone
 from mvtec_xai.blocks.runs import read_table
 from mvtec_xai.blocks.training import CachedImages, make_loader
-from mvtec_xai.classifier import Detector
 from mvtec_xai.data import ImageCache
 
 BATCH = 16
 
 
-def epoch(detector: Detector, optimizer: torch.optim.Optimizer, batches) -> float:
+def epoch(network: nn.Module, optimizer: torch.optim.Optimizer, batches) -> float:
     "Seconds of one pass over `batches` of (images uint8 (n, 3, h, w), label (n,), ...)."
     start = time.perf_counter()
     for images, label, *_ in batches:
-        loss = F.binary_cross_entropy_with_logits(detector(images.float() / 255), label.float())
+        loss = F.binary_cross_entropy_with_logits(network(images.float() / 255)[:, 0], label.float())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -46,13 +46,14 @@ def main() -> None:
     loader = make_loader(CachedImages(cache.images, label, rows), BATCH)
     memory = torch.from_numpy(cache.images[rows]).permute(0, 3, 1, 2).contiguous()
     bare = list(zip(memory.split(BATCH), torch.from_numpy(label[rows]).split(BATCH)))
-    detector = Detector(create_backbone(), frozen_stages=4).to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW([p for p in detector.parameters() if p.requires_grad])
-    epoch(detector, optimizer, bare[:2])  # the first batches also warm up
+    backbone = create_backbone()
+    network = nn.Sequential(Normalize(backbone), backbone, nn.Linear(backbone.num_features, 1)).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(network.train().parameters())
+    epoch(network, optimizer, bare[:2])  # the first batches also warm up
     seconds = {"cache": [], "bare": []}
     for _ in range(args.rounds):
-        seconds["cache"].append(epoch(detector, optimizer, loader))
-        seconds["bare"].append(epoch(detector, optimizer, bare))
+        seconds["cache"].append(epoch(network, optimizer, loader))
+        seconds["bare"].append(epoch(network, optimizer, bare))
     for name, values in seconds.items():
         print(f"{name:<6}{np.median(values):8.2f} s   rounds: {', '.join(f'{v:.2f}' for v in values)}")
     ratio = np.median(seconds["cache"]) / np.median(seconds["bare"])

@@ -14,7 +14,8 @@ from mvtec_xai.tools.reproduce import PROFILES, Plan, reproduce
 
 TINY = {
     "00_data": {"image_size": 64, "folds": 2},
-    "01_classifier": {"epochs": 1, "draws": 32},
+    "01_classifier": {"patches": 50, "steps": 8},
+    "02_gradcam": {"side": 64, "probed": 1},
     "03_autoencoder": {"side": 32, "epochs": 2},
     "04_contrastive": {"epochs": 3},
 }

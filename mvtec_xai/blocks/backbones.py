@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['DEFAULT_BACKBONE', 'PACKAGED_WEIGHTS', 'packaged_weights', 'read_weights', 'match_weights', 'create_backbone',
-           'bare_backbone', 'Normalize', 'pooled_features', 'freeze_stages']
+           'bare_backbone', 'Normalize', 'pool_maps', 'pooled_features']
 
 # %% ../../nbs/blocks/backbones.ipynb #cell003
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import timm
 import torch
 from safetensors.torch import load_file
-from timm.models import group_modules
 from torch import Tensor, nn
 
 # %% ../../nbs/blocks/backbones.ipynb #cell006
@@ -114,33 +114,24 @@ class Normalize(nn.Module):
         return (images - self.mean) / self.std
 
 # %% ../../nbs/blocks/backbones.ipynb #cell025
+def pool_maps(
+    maps: Sequence[Tensor],  # (n, c, h', w') each
+) -> Tensor:
+    "Feature vectors (n, d): the spatial means of the maps, each of unit length, one after the other."
+    return torch.cat([nn.functional.normalize(m.mean(dim=(2, 3)), dim=1) for m in maps], dim=1)
+
+
 @torch.no_grad()
 def pooled_features(
     backbone: nn.Module,
     images: Tensor,  # (n, 3, h, w), uint8
-    indices: list[int] | None = None,  # depths whose maps are averaged over the image; None: the three deepest
     batch: int = 32,
 ) -> Tensor:
-    "Feature vectors (n, d), float32: the spatial means of the maps at `indices`, one after the other, each of unit length."
+    "Feature vectors (n, d), float32, on the CPU, of the maps at the three deepest depths."
     device = next(backbone.parameters()).device
     normalize = Normalize(backbone).to(device)
     rows = []
     for part in images.split(batch):
         x = normalize(part.to(device).float() / 255).contiguous(memory_format=torch.channels_last)
-        maps = backbone.forward_intermediates(x, indices=indices or 3, intermediates_only=True)
-        rows.append(torch.cat([nn.functional.normalize(m.mean(dim=(2, 3)), dim=1) for m in maps], dim=1).cpu())
+        rows.append(pool_maps(backbone.forward_intermediates(x, indices=3, intermediates_only=True)).cpu())
     return torch.cat(rows)
-
-# %% ../../nbs/blocks/backbones.ipynb #cell028
-def freeze_stages(
-    backbone: nn.Module,
-    stages: int,  # how many, from the input on; the stem counts as one
-) -> list[nn.Module]:
-    "Take the first `stages` of `backbone` out of training; returns their modules, to be kept in evaluation mode."
-    groups = group_modules(backbone, backbone.group_matcher(coarse=True))
-    if not 0 <= stages <= len(groups):
-        raise ValueError(f"freeze_stages: {stages} stages asked for, but {backbone.__class__.__name__} has {len(groups)}")
-    frozen = [backbone.get_submodule(name) for stage in range(stages) for name in groups[stage]]
-    for module in frozen:
-        module.requires_grad_(False).eval()
-    return frozen

@@ -63,7 +63,7 @@ def strands(y: np.ndarray, x: np.ndarray, angle: float, bright: float, radius: f
     near = np.hypot(u - np.round(u), v)
     return bright * (1.15 - 0.9 * near**2 - 0.35 * (near > 0.47)), inside(np.hypot(y, x) - radius, 0.02)
 
-
+# %% ../../nbs/blocks/parts.ipynb #7d042212
 def cable(pose: Generator, flaw: Generator, defect: str, size: int) -> np.ndarray:
     picture = ground(pose, size, (0.32, 0.34, 0.35), 0.03)
     angle, shift, cloudy = pose.normal(0, 0.05), pose.normal(0, 0.012, 2), noise(pose, size, 20)

@@ -17,54 +17,21 @@ from tqdm import tqdm
 from ..data import SUFFIXES, index_dataset, list_categories, list_images, read_image
 
 # %% ../../nbs/tools/check.ipynb #cell006
+# fmt: off
 OFFICIAL_COUNTS = {
     "bottle": {"train/good": 209, "test/good": 20, "broken_large": 20, "broken_small": 22, "contamination": 21},
-    "cable": {
-        "train/good": 224,
-        "test/good": 58,
-        "bent_wire": 13,
-        "cable_swap": 12,
-        "combined": 11,
-        "cut_inner_insulation": 14,
-        "cut_outer_insulation": 10,
-        "missing_cable": 12,
-        "missing_wire": 10,
-        "poke_insulation": 10,
-    },
+    "cable": {"train/good": 224, "test/good": 58, "bent_wire": 13, "cable_swap": 12, "combined": 11, "cut_inner_insulation": 14,
+        "cut_outer_insulation": 10, "missing_cable": 12, "missing_wire": 10, "poke_insulation": 10},
     "capsule": {"train/good": 219, "test/good": 23, "crack": 23, "faulty_imprint": 22, "poke": 21, "scratch": 23, "squeeze": 20},
     "metal_nut": {"train/good": 220, "test/good": 22, "bent": 25, "color": 22, "flip": 23, "scratch": 23},
-    "pill": {
-        "train/good": 267,
-        "test/good": 26,
-        "color": 25,
-        "combined": 17,
-        "contamination": 21,
-        "crack": 26,
-        "faulty_imprint": 19,
-        "pill_type": 9,
-        "scratch": 24,
-    },
-    "screw": {
-        "train/good": 320,
-        "test/good": 41,
-        "manipulated_front": 24,
-        "scratch_head": 24,
-        "scratch_neck": 25,
-        "thread_side": 23,
-        "thread_top": 23,
-    },
-    "zipper": {
-        "train/good": 240,
-        "test/good": 32,
-        "broken_teeth": 19,
-        "combined": 16,
-        "fabric_border": 17,
-        "fabric_interior": 16,
-        "rough": 17,
-        "split_teeth": 18,
-        "squeezed_teeth": 16,
-    },
+    "pill": {"train/good": 267, "test/good": 26, "color": 25, "combined": 17, "contamination": 21, "crack": 26,
+        "faulty_imprint": 19, "pill_type": 9, "scratch": 24},
+    "screw": {"train/good": 320, "test/good": 41, "manipulated_front": 24, "scratch_head": 24, "scratch_neck": 25,
+        "thread_side": 23, "thread_top": 23},
+    "zipper": {"train/good": 240, "test/good": 32, "broken_teeth": 19, "combined": 16, "fabric_border": 17, "fabric_interior": 16,
+        "rough": 17, "split_teeth": 18, "squeezed_teeth": 16},
 }
+# fmt: on
 
 # %% ../../nbs/tools/check.ipynb #cell007
 def describe(root: str | Path) -> str:
@@ -128,7 +95,7 @@ def _folder_problems(root: Path) -> list[tuple]:
                 found.append(("mask without image", mask, f"looked for {stem}.* in test/{mask.parent.name}"))
     return found
 
-
+# %% ../../nbs/tools/check.ipynb #0a5b17de
 def _count_problems(index: pd.DataFrame) -> list[tuple]:
     "Fewer images than MVTec AD has; said only where all types are its own, so not of data that merely shares a category's name."
     found = []
@@ -143,7 +110,7 @@ def _count_problems(index: pd.DataFrame) -> list[tuple]:
             ]
     return found
 
-
+# %% ../../nbs/tools/check.ipynb #17b34c36
 def _duplicates(index: pd.DataFrame) -> list[tuple]:
     found = []
     for _, same in index[index.duplicated("digest", keep=False)].groupby("digest"):

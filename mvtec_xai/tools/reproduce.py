@@ -44,8 +44,8 @@ READS = {
 PROFILES = {
     "sample": {},
     "full": {
-        "00_data": {"image_size": 256, "folds": 3},
-        "01_classifier": {"epochs": 5, "draws": 0},
+        "00_data": {"image_size": 448, "folds": 5},
+        "01_classifier": {"patches": 2000, "members": 3, "steps": 200},
         "03_autoencoder": {"side": 64, "epochs": 60},
     },
 }
