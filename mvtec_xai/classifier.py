@@ -7,7 +7,7 @@ __all__ = ['DenseHead', 'soft_maximum', 'Detector', 'Examples', 'pass_through', 
            'HeadTraining', 'train_head', 'deal_parts', 'train_members', 'judge_examples', 'save_detector', 'load_trunk',
            'load_detector', 'describe_images', 'judge_maps']
 
-# %% ../nbs/01_classifier.ipynb #650434a6
+# %% ../nbs/01_classifier.ipynb #fc0516da
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ from mvtec_xai.blocks.training import (
     resample,
 )
 
-# %% ../nbs/01_classifier.ipynb #ca26c53c
+# %% ../nbs/01_classifier.ipynb #ada9fd5e
 class DenseHead(nn.Module):
     "Maps as from `PatchMemory` to logits (n,) of the images and logits (n, h, w) of their patches."
 
@@ -62,7 +62,7 @@ def soft_maximum(patches: Tensor, sharpness: float = 4.0) -> Tensor:
     flat = sharpness * patches.flatten(1)
     return (flat.logsumexp(dim=1) - np.log(flat.shape[1])) / sharpness
 
-# %% ../nbs/01_classifier.ipynb #a00a8b81
+# %% ../nbs/01_classifier.ipynb #cf6d1d23
 class Detector(nn.Module):
     "Images (n, 3, h, w) of one category, RGB in 0..1, to logits (n,) of being anomalous: the mean over its heads."
 
@@ -81,7 +81,7 @@ class Detector(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.judge(self.describe(images))
 
-# %% ../nbs/01_classifier.ipynb #dc6ef265
+# %% ../nbs/01_classifier.ipynb #f8def2f2
 @dataclass
 class Examples:
     "The images of one category, and altered views of them, as its heads see them."
@@ -97,7 +97,7 @@ class Examples:
         "Positions of the unaltered images of `chosen` (n,) bool, one for every row of the index."
         return np.flatnonzero((self.view == 0) & chosen[self.row])
 
-# %% ../nbs/01_classifier.ipynb #57134986
+# %% ../nbs/01_classifier.ipynb #d68d1d7b
 @torch.no_grad()
 def pass_through(trunk: Trunk, images: np.ndarray, masks: np.ndarray, rows: np.ndarray, allowed: Augmentation | None, generator):
     "Yield (maps, share, pooled) of batches of 16 of `rows`, altered as `allowed`."
@@ -112,7 +112,7 @@ def pass_through(trunk: Trunk, images: np.ndarray, masks: np.ndarray, rows: np.n
         share = F.interpolate(mask, maps[0].shape[-2:], mode="area")[:, 0]
         yield [m.half().cpu() for m in maps], share.half(), pool_maps(maps[1:]).cpu()
 
-# %% ../nbs/01_classifier.ipynb #b0a82897
+# %% ../nbs/01_classifier.ipynb #0e02b3b1
 @torch.no_grad()
 def make_examples(
     trunk: Trunk,
@@ -147,7 +147,7 @@ def make_examples(
     row, view = np.concatenate(passes), np.repeat(np.arange(views + 1), [len(p) for p in passes])
     return Examples(described, share, row, view, pooled[view == 0], memory)
 
-# %% ../nbs/01_classifier.ipynb #fb728882
+# %% ../nbs/01_classifier.ipynb #da10a220
 @dataclass(frozen=True)
 class HeadConfig:
     "How a head is built and trained."
@@ -176,7 +176,7 @@ class HeadData(Dataset):
         k = self.positions[i]
         return [m[k] for m in self.examples.maps], self.label[k], self.examples.share[k], self.known[k]
 
-# %% ../nbs/01_classifier.ipynb #49e7bb15
+# %% ../nbs/01_classifier.ipynb #a111428b
 class HeadTraining(L.LightningModule):
     "Trains a `DenseHead` on batches of `HeadData`."
 
@@ -205,7 +205,7 @@ class HeadTraining(L.LightningModule):
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.config.learning_rate, total_steps=steps, pct_start=0.1)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
-# %% ../nbs/01_classifier.ipynb #ccbaad02
+# %% ../nbs/01_classifier.ipynb #a401f28e
 def train_head(
     examples: Examples,
     index: pd.DataFrame,
@@ -225,7 +225,7 @@ def train_head(
     head = DenseHead([m.shape[1] for m in examples.maps], config.width)
     return fit(HeadTraining(head, config), batches, checked, config.checks).head.cpu()
 
-# %% ../nbs/01_classifier.ipynb #1ffb9525
+# %% ../nbs/01_classifier.ipynb #83b326d5
 def deal_parts(
     index: pd.DataFrame,
     learn: np.ndarray,  # (n,) bool
@@ -259,7 +259,7 @@ def judge_examples(heads: Sequence[DenseHead], examples: Examples, positions: np
     batches = [[m[k].float() for m in examples.maps] for k in np.array_split(positions, -(-len(positions) // 32))] if len(positions) else []
     return np.concatenate([torch.stack([h(maps)[0] for h in heads]).mean(0).numpy() for maps in batches] or [np.zeros(0, np.float32)])
 
-# %% ../nbs/01_classifier.ipynb #60f5e8b5
+# %% ../nbs/01_classifier.ipynb #af7e00eb
 def save_detector(folder: str | Path, category: str, name: str, detector: Detector) -> None:
     "Write memory and heads of a category's detector as `folder/category/name.safetensors`."
     state = {k: v for k, v in detector.state_dict().items() if not k.startswith("trunk.")}
@@ -291,7 +291,7 @@ def load_detector(
     detector.load_state_dict(state, strict=False)
     return detector.to(next(trunk.parameters()).device).eval()
 
-# %% ../nbs/01_classifier.ipynb #47001153
+# %% ../nbs/01_classifier.ipynb #ee312a19
 @torch.no_grad()
 def describe_images(
     detector: Detector,

@@ -19,8 +19,8 @@ TEXTS = {
     "README.es.md": (
         "Medido en la parte de desarrollo de MVTec AD (JPEG de 512 px, tres cuartos de cada tipo de prueba), solo carpeta de prueba, con "
         "validación cruzada ({folds} particiones, semilla 0, `tf_efficientnet_lite0` a {size} px), con las fases 00 y 01 de la orden "
-        "`reproduce` de arriba. Entre corchetes, el intervalo bootstrap del 95 %; *sonda* es el AUROC de imagen de una sonda lineal sobre la "
-        "misma red congelada.",
+        "`reproduce` de arriba. Entre corchetes, el intervalo bootstrap del 95 %; *sonda* es el AUROC de imagen de una sonda lineal sobre "
+        "la misma red congelada.",
         "| categoría | imágenes | AUROC de imagen | sonda | F1 | error de calibración | queda para una persona |",
     ),
 }
