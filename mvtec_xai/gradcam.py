@@ -6,7 +6,7 @@
 __all__ = ['METHODS', 'FromMaps', 'Unscaled', 'ThinEigenCAM', 'explain_heads', 'enlarge', 'colour_limit', 'best_iou_threshold',
            'outline_region']
 
-# %% ../nbs/02_gradcam.ipynb #8ec6639c
+# %% ../nbs/02_gradcam.ipynb #1ddef3f4
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from .blocks.metrics import intersection_over_union
 
-# %% ../nbs/02_gradcam.ipynb #2756a2e7
+# %% ../nbs/02_gradcam.ipynb #8741b441
 class FromMaps(nn.Module):
     "The heads of a detector, for maps that are known: `maps` is set beforehand, and the argument is looked at by nobody."
 
@@ -29,7 +29,7 @@ class FromMaps(nn.Module):
     def forward(self, _: Tensor) -> Tensor:
         return torch.stack([head(self.maps)[0] for head in self.heads]).mean(dim=0)
 
-# %% ../nbs/02_gradcam.ipynb #37953b5d
+# %% ../nbs/02_gradcam.ipynb #80cbe3de
 class Unscaled:
     "Mixed into a CAM of pytorch-grad-cam: maps (n, h, w) keep their values and the grid of their layer."
 
@@ -65,7 +65,7 @@ METHODS = {
     "randomcam": type("UnscaledRandomCAM", (Unscaled, RandomCAM), {}),
 }
 
-# %% ../nbs/02_gradcam.ipynb #40e4f427
+# %% ../nbs/02_gradcam.ipynb #c60f226c
 def explain_heads(
     heads: Sequence[nn.Module],
     maps: Sequence[Tensor],  # as from `Detector.describe`, (n, c, h', w') each
@@ -84,7 +84,7 @@ def explain_heads(
             found.append(cam(rest.maps[0], targets=targets).astype(np.float32))
     return np.concatenate(found)
 
-# %% ../nbs/02_gradcam.ipynb #a552e62c
+# %% ../nbs/02_gradcam.ipynb #b0e6700c
 def enlarge(
     maps: np.ndarray,  # (n, h, w)
     side: int,  # pixels
@@ -93,7 +93,7 @@ def enlarge(
     smooth = gaussian_filter(maps, sigma=(0, 0.5, 0.5))
     return F.interpolate(torch.from_numpy(smooth)[:, None], (side, side), mode="bilinear", align_corners=False)[:, 0].numpy()
 
-# %% ../nbs/02_gradcam.ipynb #79b91f47
+# %% ../nbs/02_gradcam.ipynb #ad80242f
 def colour_limit(
     maps_of_normals: np.ndarray,  # (n, h, w), validation images that are good
 ) -> float:
@@ -109,7 +109,7 @@ def best_iou_threshold(
     "The candidate with the greatest mean intersection over union of `maps >= threshold` with `masks`."
     return float(max(candidates, key=lambda threshold: intersection_over_union(maps >= threshold, masks).mean()))
 
-# %% ../nbs/02_gradcam.ipynb #d6b24204
+# %% ../nbs/02_gradcam.ipynb #c950c1ec
 def outline_region(
     anomaly_map: np.ndarray,  # (h, w)
     threshold: float,  # from validation, for the category

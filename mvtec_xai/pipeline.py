@@ -128,7 +128,7 @@ def detect(models: RunModels, images: np.ndarray, categories: list[str]) -> tupl
     for category in sorted(set(categories)):
         rows = np.flatnonzero(np.array(categories) == category)
         described = describe_images(models.detectors[category], images[rows])
-        logit[rows] = judge_maps(models.detectors[category], described)
+        logit[rows] = judge_maps(models.detectors[category].heads, described)
         for k, row in enumerate(rows):
             maps[row] = [m[k : k + 1] for m in described]
     return to_probability(logit, models.detection["temperature"], models.detection["offset"]), maps

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Trunk', 'PatchMemory', 'fit_memories']
 
-# %% ../../nbs/blocks/features.ipynb #474695c9
+# %% ../../nbs/blocks/features.ipynb #2b049bdf
 from collections.abc import Sequence
 
 import torch
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from .backbones import Normalize
 
-# %% ../../nbs/blocks/features.ipynb #3500df24
+# %% ../../nbs/blocks/features.ipynb #619b37ac
 class Trunk(nn.Module):
     "A frozen backbone: images (n, 3, h, w), RGB in 0..1, to four maps (n, c, h', w'), from the finest to the coarsest."
 
@@ -34,7 +34,7 @@ class Trunk(nn.Module):
             maps[0] = F.adaptive_avg_pool2d(maps[0], maps[1].shape[-2:])
         return maps
 
-# %% ../../nbs/blocks/features.ipynb #270f7ced
+# %% ../../nbs/blocks/features.ipynb #1ef44b58
 class PatchMemory(nn.Module):
     "Maps as from `Trunk` to standardised ones and the distance to good patches at each depth, stacked by grid, the finest first."
 
@@ -66,7 +66,7 @@ class PatchMemory(nn.Module):
         grids = dict.fromkeys(x.shape[-2:] for x in described)
         return [torch.cat([x for x in described if x.shape[-2:] == grid], dim=1) for grid in grids]
 
-# %% ../../nbs/blocks/features.ipynb #95dbca61
+# %% ../../nbs/blocks/features.ipynb #6de0dfc0
 def fit_memories(
     maps: Sequence[Tensor],  # of good images, (n, c, h', w') each; n is at least 2
     patches: int = 2000,  # kept at each depth

@@ -227,12 +227,8 @@ def pill(pose: Generator, flaw: Generator, defect: str, size: int) -> np.ndarray
         picture = paint(picture, colour, thing * inside(edge) * flaw.uniform(0.6, 1))
     if defect == "crack":
         if flaw.random() < 0.5:
-            picture = paint(
-                picture,
-                picture * 0.35,
-                stroke(y, x, wander(flaw, at, flaw.uniform(0, 6.3), flaw.uniform(0.2, 0.45), 0.4), flaw.uniform(0.012, 0.025))
-                * inside(edge),
-            )
+            line = wander(flaw, at, flaw.uniform(0, 6.3), flaw.uniform(0.2, 0.45), 0.4)
+            picture = paint(picture, picture * 0.35, stroke(y, x, line, flaw.uniform(0.012, 0.025)) * inside(edge))
         else:
             way = flaw.uniform(0, 2 * np.pi)
             piece = inside(blob(flaw, y, x, (0.5 * np.sin(way), 0.76 * np.cos(way)), flaw.uniform(0.07, 0.16), 0.9)) * inside(edge)
@@ -243,12 +239,8 @@ def pill(pose: Generator, flaw: Generator, defect: str, size: int) -> np.ndarray
 def screw(pose: Generator, flaw: Generator, defect: str, size: int) -> np.ndarray:
     picture = ground(pose, size, (0.8, 0.8, 0.8))
     v, u = turn(*canvas(size), pose.uniform(0, 2 * np.pi), pose.normal(0, 0.03, 2))
-    cloudy, lamp, phase, bright = (
-        noise(pose, size, 40),
-        pose.choice([-1, 1]) * pose.uniform(0.3, 0.6),
-        pose.uniform(0, 1),
-        pose.uniform(0.9, 1.1),
-    )
+    cloudy, lamp = noise(pose, size, 40), pose.choice([-1, 1]) * pose.uniform(0.3, 0.6)
+    phase, bright = pose.uniform(0, 1), pose.uniform(0.9, 1.1)
     picture = picture * (1 - 0.18 * np.hypot(*canvas(size)) ** 2)[..., None]
     turns = (u + 0.05) / 0.062 + phase
     thread = np.abs((turns + 0.5 * (v > 0)) % 1 - 0.5) * 2

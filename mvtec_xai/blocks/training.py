@@ -61,7 +61,7 @@ AUGMENTATIONS = {
 }
 
 # %% ../../nbs/blocks/training.ipynb #cell012
-def _draw(allowed: list["Augmentation"], name: str, generator: torch.Generator | None) -> Tensor:
+def _draw(allowed: list[Augmentation], name: str, generator: torch.Generator | None) -> Tensor:
     "Amounts (n,), each uniform between minus and plus what is allowed."
     return (torch.rand(len(allowed), generator=generator) * 2 - 1) * torch.tensor([float(getattr(a, name)) for a in allowed])
 
