@@ -105,7 +105,7 @@ def pass_through(trunk: Trunk, images: np.ndarray, masks: np.ndarray, rows: np.n
         share = F.interpolate(mask, maps[0].shape[-2:], mode="area")[:, 0]
         yield [m.half().cpu() for m in maps], share.half(), pool_maps(maps[1:]).cpu()
 
-# %% ../nbs/01_classifier.ipynb #94e80b4c
+# %% ../nbs/01_classifier.ipynb #e57de5d1
 @torch.no_grad()
 def make_examples(
     trunk: Trunk,
@@ -117,7 +117,7 @@ def make_examples(
     patches: int,  # remembered at each depth
     seed: int = 0,
 ) -> Examples:
-    "The examples of a category; its memory is of `train/good`, or of all good images where that has fewer than two."
+    "The examples of a category; its memory is of `train/good`, which must hold two images at least."
     generator = torch.Generator().manual_seed(seed)
     rows = np.flatnonzero(index.category == category)
     passes = [rows] + [rows[index.folder.to_numpy()[rows] == "test"]] * views
@@ -126,10 +126,9 @@ def make_examples(
     maps = [torch.cat(depth) for depth in zip(*(b[0] for b in found))]
     share, pooled = (torch.cat([b[k] for b in found]) for k in (1, 2))
     found.clear()  # the maps of a category take half a gigabyte
-    good = (index.label.to_numpy()[rows] == 0) & (index.folder.to_numpy()[rows] == "train")
-    good = np.flatnonzero(good if good.sum() > 1 else index.label.to_numpy()[rows] == 0)
+    good = np.flatnonzero((index.label.to_numpy()[rows] == 0) & (index.folder.to_numpy()[rows] == "train"))
     if len(good) < 2:
-        raise ValueError(f"{category}: {len(good)} good images in it; at least 2 are needed, add some to {category}/train/good")
+        raise ValueError(f"{category}/train/good: {len(good)} images; at least 2 are needed, for the memory of good parts: add some")
     memory, other, first = fit_memories([m[good] for m in maps], patches, seed)
     remembered = np.isin(np.arange(len(maps[0])), good[first.numpy()])  # these are asked of the other half's memory
     described = [x.half().expand(len(maps[0]), -1, -1, -1).clone() for x in memory([m[:1] for m in maps])]

@@ -58,7 +58,7 @@ def data_check(root: Annotated[Path, typer.Argument(help="Folder of the categori
     if len(problems):
         raise typer.Exit(1)
 
-# %% ../../nbs/tools/cli.ipynb #cell009
+# %% ../../nbs/tools/cli.ipynb #fc6555d6
 @app.command()
 def reproduce(
     profile: Annotated[str, typer.Option(help="sample: small, for a look; full: for real data.")] = "sample",
@@ -70,6 +70,8 @@ def reproduce(
     start: Annotated[str | None, typer.Option("--from", help="Everything from this phase on, as 03.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Also what is done already.")] = False,
     seed: int = 0,
+    backbone: Annotated[str, typer.Option(help="timm name of the frozen network; default: tf_efficientnet_lite0.")] = "",
+    weights: Annotated[Path | None, typer.Option(help="Its weight file; default: an installed package, then timm's hub.")] = None,
 ) -> None:
     "Run all phases, or go on where a run stopped."
     from mvtec_xai.tools import reproduce as tool
@@ -80,11 +82,23 @@ def reproduce(
         raise ValueError(f"profile {profile} needs --data ROOT; get MVTec AD with `mvtec-xai data download ROOT`, or take --profile sample")
     if data is not None and not data.is_dir():
         raise FileNotFoundError(f"{data}: no such folder; --data names the root of a data set")
+    if weights is not None and not (backbone and weights.is_file()):
+        raise ValueError(f"--weights {weights}: no such file" if backbone else "--weights needs --backbone, the timm name of their network")
     repository = tool.find_repository()
     run = (run or repository / "runs" / profile).absolute()
     figures = (figures or (run / "figures" if data else repository / "figures")).absolute()
     chosen = [c.strip() for c in categories.split(",") if c.strip()]
-    plan = tool.Plan(repository / "nbs", run, figures, str(data.absolute()) if data else "", chosen, profile, seed)
+    plan = tool.Plan(
+        repository / "nbs",
+        run,
+        figures,
+        str(data.absolute()) if data else "",
+        chosen,
+        profile,
+        seed,
+        backbone,
+        str(weights.absolute()) if weights else "",
+    )
     manifest = tool.reproduce(plan, only, start, force, say=lambda line: print(line, flush=True))
     print("\n" + tool.summary(plan, manifest))
 

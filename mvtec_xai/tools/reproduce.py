@@ -50,7 +50,7 @@ PROFILES = {
     },
 }
 
-# %% ../../nbs/tools/reproduce.ipynb #cell007
+# %% ../../nbs/tools/reproduce.ipynb #7854d786
 @dataclass
 class Plan:
     "What is to be reproduced, and where to."
@@ -62,6 +62,8 @@ class Plan:
     categories: list[str] = field(default_factory=list)  # empty: all
     profile: str = "sample"
     seed: int = 0
+    backbone: str = ""  # timm name; empty: that of phase 01's notebook
+    weights: str = ""  # a weight file for it
     reads: dict[str, Sequence[str]] = field(default_factory=lambda: READS)
     overrides: dict[str, dict] | None = None  # parameters by phase; None: those of the profile
 
@@ -70,6 +72,8 @@ class Plan:
         values = {"run": str(self.run), "figures": str(self.figures), "seed": self.seed}
         if phase == "00_data":
             values |= {"data": self.data, "categories": self.categories}
+        if phase == "01_classifier" and self.backbone:
+            values |= {"backbone": self.backbone, "weights": self.weights}
         values |= (PROFILES[self.profile] if self.overrides is None else self.overrides).get(phase, {})
         if unknown := sorted(set(values) - parameter_names(self.notebooks / f"{phase}.ipynb")):
             raise ValueError(
