@@ -6,7 +6,7 @@
 __all__ = ['Inspection', 'verdict_of', 'RunModels', 'load_models', 'detect', 'explain', 'verify', 'name_types',
            'InspectionPipeline']
 
-# %% ../nbs/06_pipeline.ipynb #cell003
+# %% ../nbs/06_pipeline.ipynb #2a5d883d
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from .autoencoder import Autoencoder, fuse, load_autoencoder, percentile_among, reconstruct, reconstruction_error
+from .autoencoder import DEPTH, FeatureAutoencoder, error_maps, fuse, load_autoencoder, percentile_among, reconstruction_error
 from .blocks.backbones import pooled_features
 from .blocks.metrics import to_probability
 from .blocks.plots import VERDICT_COLOURS
@@ -81,7 +81,7 @@ def verdict_of(
     "normal below `low`, anomalous above `high`, review between them."
     return "normal" if probability < low else "anomalous" if probability > high else "review"
 
-# %% ../nbs/06_pipeline.ipynb #cell015
+# %% ../nbs/06_pipeline.ipynb #2e877142
 @dataclass
 class RunModels:
     "The finished models of a run, with their settings."
@@ -92,7 +92,7 @@ class RunModels:
     explanation: dict  # of 02_gradcam
     verification: dict  # of 03_autoencoder
     types: dict  # of 04_contrastive
-    autoencoders: dict[str, Autoencoder]  # of the categories where they may verify
+    autoencoders: dict[str, FeatureAutoencoder]  # of the categories where they may verify
     type_models: dict[str, TypeModel]
     reference: dict[str, torch.Tensor]  # embeddings (n, 64) of the known defects of each category
 
@@ -140,11 +140,11 @@ def explain(models: RunModels, inspection: Inspection, maps: list[torch.Tensor])
     anomaly_map = enlarge(explain_heads(heads, maps, models.explanation["method"]), models.detection["image_size"])[0]
     inspection.anomaly_map, inspection.region = anomaly_map, outline_region(anomaly_map, scale["mask_threshold"])
 
-# %% ../nbs/06_pipeline.ipynb #cell020
-def verify(models: RunModels, inspection: Inspection, image: np.ndarray) -> None:
-    "Ask the category's autoencoder about `image` (s, s, 3) uint8, and judge again."
+# %% ../nbs/06_pipeline.ipynb #4286aeea
+def verify(models: RunModels, inspection: Inspection, maps: list[torch.Tensor]) -> None:
+    "Ask the category's autoencoder about the `maps` of the image, and judge again."
     category, settings = inspection.category, models.verification
-    _, error = reconstruct(models.autoencoders[category], image[None], settings["side"])
+    error = error_maps(models.autoencoders[category], models.detectors[category].memory.pick(maps, DEPTH))
     percentile = percentile_among(reconstruction_error(error), np.array(settings["usual"][category]))
     inspection.verified, inspection.reconstruction_percentile = True, float(percentile[0])
     fused = float(fuse(np.array([inspection.probability]), percentile, settings["weight"][category])[0])
@@ -202,7 +202,7 @@ class InspectionPipeline:
             return []
         return _decide(self.models, images, [self.category_of(None if isinstance(i, np.ndarray) else i, category) for i in images])
 
-# %% ../nbs/06_pipeline.ipynb #cell025
+# %% ../nbs/06_pipeline.ipynb #b433c04f
 def _decide(models: RunModels, images: list, categories: list[str]) -> list[Inspection]:
     clock = _Clock(len(images))
     size, low, high = models.detection["image_size"], models.detection["low"], models.detection["high"]
@@ -223,8 +223,9 @@ def _decide(models: RunModels, images: list, categories: list[str]) -> list[Insp
         if inspection.verdict != "normal":
             explain(models, inspection, own)
     clock.stop("explain")
-    for inspection, picture in zip(*those(lambda i: i.verdict == "review" and i.category in models.autoencoders)):
-        verify(models, inspection, picture)
+    for inspection, own in zip(inspections, maps):
+        if inspection.verdict == "review" and inspection.category in models.autoencoders:
+            verify(models, inspection, own)
     clock.stop("verify")
     defective, pictures = those(lambda i: i.category in models.type_models)
     if defective:

@@ -34,7 +34,7 @@ class Trunk(nn.Module):
             maps[0] = F.adaptive_avg_pool2d(maps[0], maps[1].shape[-2:])
         return maps
 
-# %% ../../nbs/blocks/features.ipynb #1ef44b58
+# %% ../../nbs/blocks/features.ipynb #171dadb3
 class PatchMemory(nn.Module):
     "Maps as from `Trunk` to standardised ones and the distance to good patches at each depth, stacked by grid, the finest first."
 
@@ -65,6 +65,18 @@ class PatchMemory(nn.Module):
         described = [self.standardise(self.depths, self.distances(standardised)), *standardised]
         grids = dict.fromkeys(x.shape[-2:] for x in described)
         return [torch.cat([x for x in described if x.shape[-2:] == grid], dim=1) for grid in grids]
+
+    def pick(self, described: Sequence[Tensor], depth: int) -> Tensor:
+        "The standardised map (n, c, h', w') of one `depth`, out of what the memory gave."
+        grid, start = 0, self.depths  # the distances come first
+        for k in range(self.depths):
+            channels = getattr(self, f"mean{k}").shape[0]
+            if start + channels > described[grid].shape[1]:
+                grid, start = grid + 1, 0
+            if k == depth:
+                return described[grid][:, start : start + channels]
+            start += channels
+        raise ValueError(f"pick: no depth {depth}; there are 0 to {self.depths - 1}")
 
 # %% ../../nbs/blocks/features.ipynb #6de0dfc0
 def fit_memories(
