@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['OKABE_ITO', 'VERDICT_COLOURS', 'MAP_COLOURS', 'name_colours', 'use_style', 'save_figure', 'save_table', 'image_grid']
 
-# %% ../../nbs/blocks/plots.ipynb #cell003
+# %% ../../nbs/blocks/plots.ipynb #8cd52142
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -15,6 +15,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from .runs import atomic_path
+from .words import translate_figure, words_of
 
 # %% ../../nbs/blocks/plots.ipynb #cell006
 OKABE_ITO = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#4D4D4D"]
@@ -30,9 +31,16 @@ def name_colours(
     wheel = OKABE_ITO if len(names) <= len(OKABE_ITO) else sns.color_palette("husl", len(names)).as_hex()
     return dict(zip(names, wheel))
 
-# %% ../../nbs/blocks/plots.ipynb #cell011
-def use_style() -> None:
-    "Set the project's look for all figures that follow."
+# %% ../../nbs/blocks/plots.ipynb #3063a5fa
+_words: dict[str, str] = {}  # of the language that `use_style` was told; empty: English
+
+
+def use_style(
+    language: str = "en",  # of the labels: en or es
+) -> None:
+    "Set the project's look and language for all figures that follow."
+    global _words
+    _words = words_of(language)
     sns.set_theme(context="notebook", style="ticks", font_scale=0.85)
     plt.rcParams.update(
         {
@@ -46,12 +54,13 @@ def use_style() -> None:
         }
     )
 
-# %% ../../nbs/blocks/plots.ipynb #cell013
+# %% ../../nbs/blocks/plots.ipynb #d6c37de0
 def save_figure(fig: Figure, folder: str | Path, name: str) -> Path:
-    "Write `fig` as `folder/name.png` and return that path."
+    "Write `fig`, its texts in the language of `use_style`, as `folder/name.png` and return that path."
+    left = translate_figure(fig, _words) if _words else []
     path = Path(folder) / f"{name}.png"
     with atomic_path(path) as tmp:
-        fig.savefig(tmp, metadata={"Software": None})
+        fig.savefig(tmp, metadata={"Software": None} | ({"Untranslated": "\n".join(left)} if left else {}))
     return path
 
 # %% ../../nbs/blocks/plots.ipynb #cell014

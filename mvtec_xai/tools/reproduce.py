@@ -50,7 +50,7 @@ PROFILES = {
     },
 }
 
-# %% ../../nbs/tools/reproduce.ipynb #7854d786
+# %% ../../nbs/tools/reproduce.ipynb #e2868466
 @dataclass
 class Plan:
     "What is to be reproduced, and where to."
@@ -62,6 +62,7 @@ class Plan:
     categories: list[str] = field(default_factory=list)  # empty: all
     profile: str = "sample"
     seed: int = 0
+    language: str = "en"  # of the figures' labels
     backbone: str = ""  # timm name; empty: that of phase 01's notebook
     weights: str = ""  # a weight file for it
     reads: dict[str, Sequence[str]] = field(default_factory=lambda: READS)
@@ -69,7 +70,7 @@ class Plan:
 
     def parameters(self, phase: str) -> dict:
         "What is put into the parameters cell of `phase`; ValueError if the cell lacks one of the names."
-        values = {"run": str(self.run), "figures": str(self.figures), "seed": self.seed}
+        values = {"run": str(self.run), "figures": str(self.figures), "language": self.language, "seed": self.seed}
         if phase == "00_data":
             values |= {"data": self.data, "categories": self.categories}
         if phase == "01_classifier" and self.backbone:
@@ -147,7 +148,7 @@ def is_done(plan: Plan, phase: str, record: dict | None) -> bool:
         return False
     return record["fingerprint"] == fingerprint(plan, phase)
 
-# %% ../../nbs/tools/reproduce.ipynb #cell015
+# %% ../../nbs/tools/reproduce.ipynb #9fad97a3
 PACKAGES = (
     "torch",
     "torchvision",
@@ -172,6 +173,7 @@ def about(plan: Plan) -> dict:
     return {
         "profile": plan.profile,
         "seed": plan.seed,
+        "language": plan.language,
         "data": plan.data or "sample",
         "categories": plan.categories or "all",
         "commit": git.stdout.strip() or None,
@@ -288,7 +290,7 @@ def _data_fingerprint(plan: Plan) -> str | None:
     config = plan.run / "00_data" / "config.json"
     return json.loads(config.read_text())["fingerprint"] if config.is_file() else None
 
-# %% ../../nbs/tools/reproduce.ipynb #cell024
+# %% ../../nbs/tools/reproduce.ipynb #fb344c5a
 def summary(plan: Plan, manifest: dict) -> str:
     "Phases, times, headline figures, and where to look."
     lines = [f"{'phase':<16}{'time':>8}  headline"]
@@ -304,5 +306,6 @@ def summary(plan: Plan, manifest: dict) -> str:
         "figures and tables": plan.figures,
         "executed notebooks": plan.run / "notebooks",
         "atlas": plan.run / "05_atlas" / "atlas.html",
+        "report": plan.run / "memoria.pdf",
     }
     return "\n".join([*lines, "", *(f"{name + ':':<20} {path}" for name, path in places.items() if path.exists())])
