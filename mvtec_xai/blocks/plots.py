@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['OKABE_ITO', 'VERDICT_COLOURS', 'MAP_COLOURS', 'name_colours', 'use_style', 'save_figure', 'save_table', 'image_grid']
 
-# %% ../../nbs/blocks/plots.ipynb #8cd52142
+# %% ../../nbs/blocks/plots.ipynb #cell003
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -31,7 +31,7 @@ def name_colours(
     wheel = OKABE_ITO if len(names) <= len(OKABE_ITO) else sns.color_palette("husl", len(names)).as_hex()
     return dict(zip(names, wheel))
 
-# %% ../../nbs/blocks/plots.ipynb #3063a5fa
+# %% ../../nbs/blocks/plots.ipynb #cell011
 _words: dict[str, str] = {}  # of the language that `use_style` was told; empty: English
 
 
@@ -54,7 +54,7 @@ def use_style(
         }
     )
 
-# %% ../../nbs/blocks/plots.ipynb #d6c37de0
+# %% ../../nbs/blocks/plots.ipynb #cell013
 def save_figure(fig: Figure, folder: str | Path, name: str) -> Path:
     "Write `fig`, its texts in the language of `use_style`, as `folder/name.png` and return that path."
     left = translate_figure(fig, _words) if _words else []

@@ -50,7 +50,7 @@ PROFILES = {
     },
 }
 
-# %% ../../nbs/tools/reproduce.ipynb #e2868466
+# %% ../../nbs/tools/reproduce.ipynb #7854d786
 @dataclass
 class Plan:
     "What is to be reproduced, and where to."
@@ -148,7 +148,7 @@ def is_done(plan: Plan, phase: str, record: dict | None) -> bool:
         return False
     return record["fingerprint"] == fingerprint(plan, phase)
 
-# %% ../../nbs/tools/reproduce.ipynb #9fad97a3
+# %% ../../nbs/tools/reproduce.ipynb #cell015
 PACKAGES = (
     "torch",
     "torchvision",
@@ -290,7 +290,7 @@ def _data_fingerprint(plan: Plan) -> str | None:
     config = plan.run / "00_data" / "config.json"
     return json.loads(config.read_text())["fingerprint"] if config.is_file() else None
 
-# %% ../../nbs/tools/reproduce.ipynb #fb344c5a
+# %% ../../nbs/tools/reproduce.ipynb #cell024
 def summary(plan: Plan, manifest: dict) -> str:
     "Phases, times, headline figures, and where to look."
     lines = [f"{'phase':<16}{'time':>8}  headline"]
