@@ -132,3 +132,12 @@ def test_a_report_that_fails_leaves_the_run_finished(tmp_path):
     assert report_of(plan, {"phases": {}}) is None  # some phase is not done: no report yet
     shutil.copytree(ROOT / "figures" / "tables", tmp_path / "nowhere" / "tables")
     assert report_of(plan, manifest) is None and (tmp_path / "run" / "memoria.pdf").is_file()
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_tables_with_other_columns_do_not_stop_it(tmp_path, kept):
+    shutil.copytree(ROOT / "figures" / "tables", tmp_path / "figures" / "tables")
+    for path in (tmp_path / "figures" / "tables").glob("*.csv"):
+        table = pd.read_csv(path)
+        table.rename(columns={c: f"{c}_new" for c in table.columns[kept:]}).to_csv(path, index=False)
+    assert used_by(tmp_path / "figures") == in_folder(tmp_path / "figures")
