@@ -6,7 +6,7 @@ TEST_RUN := runs/test
 export JUPYTER_PLATFORM_DIRS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test docs lab notebooks constraints hooks clean
+.PHONY: help run test report docs lab notebooks constraints hooks clean
 
 help:  ## say what each target does
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,9 @@ test: $(STAMP)  ## set up, then run all that CI checks (about 16 minutes on two 
 	$(BIN)/mvtec-xai reproduce --profile sample --run $(TEST_RUN) --figures $(TEST_RUN)/figures
 	$(BIN)/nbdev_test --n_workers 2 --skip_file_re '^0[0-9]_'
 	$(BIN)/pytest -q tests
+
+report: $(STAMP)  ## build the written report of the repository's figures, memoria.pdf
+	$(BIN)/mvtec-xai report
 
 docs: $(STAMP)  ## build the documentation site in _docs/ (no Quarto needed)
 	$(BIN)/python .ci/build_docs.py

@@ -20,6 +20,11 @@ def test_help_does_not_wait_for_torch():
         (("reproduce", "--only", "99", "--run", "{tmp}/run"), "no phase"),
         (("data", "check", "nowhere"), "no such folder"),
         (("data", "download", "{tmp}/new", "--archive", "{tmp}/gone.tar.xz"), "no such archive"),
+        (("reproduce", "--language", "fr"), "en, es"),
+        (("report", "--figures", "nowhere"), "no such folder of figures"),
+        (("report", "--run", "nowhere"), "no such folder of figures"),
+        (("report", "--date", "yesterday"), "--date yesterday"),
+        (("report", "--out", "/proc/memoria.pdf", "--figures", "{tmp}"), "--out"),
         (("inspect", "nowhere", "--run", "{tmp}", "--out", "{tmp}/out"), "no such file"),
     ],
 )

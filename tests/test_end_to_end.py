@@ -2,16 +2,21 @@
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import ROOT
+from PIL import Image
+from pypdf import PdfReader
 
 from mvtec_xai.blocks.sample import make_sample
 from mvtec_xai.tools.inspection import COLUMNS
 from mvtec_xai.tools.reproduce import PROFILES, Plan, reproduce
 
+PHASES = sorted((ROOT / "nbs").glob("0*.ipynb"))
 TINY = {
     "00_data": {"image_size": 64, "folds": 2},
     "01_classifier": {"patches": 50, "steps": 8},
@@ -25,7 +30,7 @@ TINY = {
 def own(tmp_path_factory):
     "A data set in the layout of MVTec AD, with names of its own; `lid` has no masks."
     root = tmp_path_factory.mktemp("own")
-    make_sample(root, train=6, good=4, per_type=4, size=64, categories=["bottle", "metal_nut"])
+    make_sample(root, train=6, good=5, per_type=4, size=64, categories=["bottle", "metal_nut"])
     (root / "sample.json").unlink()
     (root / "bottle").rename(root / "lid")
     (root / "metal_nut").rename(root / "washer")
@@ -36,7 +41,7 @@ def own(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(own, tmp_path_factory):
     run = tmp_path_factory.mktemp("run")
-    plan = Plan(ROOT / "nbs", run, run / "figures", data=str(own), overrides=TINY)
+    plan = Plan(ROOT / "nbs", run, run / "figures", data=str(own), language="es", overrides=TINY)
     reproduce(plan)
     return run
 
@@ -52,6 +57,27 @@ def test_every_phase_leaves_its_mark(finished):
     assert all((finished / phase / "headline.json").is_file() for phase in manifest["phases"])
     localised = (finished / "figures" / "tables" / "localisation.csv").read_text()
     assert "washer" in localised and "lid" not in localised  # measures that need masks pass over what has none
+
+
+def test_every_label_has_a_spanish_word(finished):
+    """What the figures left as it was are the data's own names; anything else is a label that `blocks.words` lacks."""
+    index = pd.read_parquet(finished / "00_data" / "index.parquet")
+    names = {*index.category, *index.defect} | {part for image_id in index.image_id for part in image_id.split("/")}
+    drawn = {p.stem for p in (finished / "figures").glob("*.png")}
+    left = {p.name: Image.open(p).info.get("Untranslated", "").split("\n") for p in (finished / "figures").glob("*.png")}
+    assert {name: missing for name, words in left.items() if (missing := set(words) - names - {""})} == {}
+    assert any(left["detection_curves.png"]), "a figure that shows categories names them"
+    saved = {n for p in PHASES for n in re.findall(r'save_figure\(\w+, figures, "(\w+)"', p.read_text(encoding="utf-8").replace("\\", ""))}
+    assert saved <= drawn, "a figure that this run does not draw is not looked at"
+
+
+def test_the_report_of_a_run_says_what_it_is_of(program, finished, own):
+    done = program("report", "--run", finished)
+    assert done.returncode == 0, done.stderr
+    text = " ".join(" ".join(page.extract_text() for page in PdfReader(finished / "memoria.pdf").pages).split())
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert f"el conjunto de datos «{own.name}»" in text and manifest["versions"]["torch"] in text
+    assert "washer" in text and "están en inglés" not in text
 
 
 def test_inspect_gives_one_row_an_image_and_an_error_its_own(program, own, finished, tmp_path):

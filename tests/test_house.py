@@ -42,7 +42,7 @@ def test_one_parameters_cell_of_plain_literals(notebook):
     for statement in ast.parse(cells[0].source).body:
         assert isinstance(statement, ast.Assign), ast.unparse(statement)
         ast.literal_eval(statement.value)
-    assert {"run", "figures", "seed"} <= {t.id for s in ast.parse(cells[0].source).body for t in s.targets}
+    assert {"run", "figures", "language", "seed"} <= {t.id for s in ast.parse(cells[0].source).body for t in s.targets}
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=ids(NOTEBOOKS))

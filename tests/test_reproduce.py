@@ -22,7 +22,7 @@ log = Path(run) / 'log'; log.write_text((log.read_text() if log.exists() else ''
 
 def toy(folder, name, body=""):
     parameters = nbformat.v4.new_code_cell(
-        "run = ''\nfigures = ''\nseed = 0\ndata = ''\ncategories = []", metadata={"tags": ["parameters"]}
+        "run = ''\nfigures = ''\nlanguage = ''\nseed = 0\ndata = ''\ncategories = []", metadata={"tags": ["parameters"]}
     )
     cells = [parameters, nbformat.v4.new_code_cell(CODE.format(name=name, body=body))]
     kernel = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}

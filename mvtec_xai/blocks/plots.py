@@ -15,6 +15,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from .runs import atomic_path
+from .words import translate_figure, words_of
 
 # %% ../../nbs/blocks/plots.ipynb #cell006
 OKABE_ITO = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#4D4D4D"]
@@ -31,8 +32,15 @@ def name_colours(
     return dict(zip(names, wheel))
 
 # %% ../../nbs/blocks/plots.ipynb #cell011
-def use_style() -> None:
-    "Set the project's look for all figures that follow."
+_words: dict[str, str] = {}  # of the language that `use_style` was told; empty: English
+
+
+def use_style(
+    language: str = "en",  # of the labels: en or es
+) -> None:
+    "Set the project's look and language for all figures that follow."
+    global _words
+    _words = words_of(language)
     sns.set_theme(context="notebook", style="ticks", font_scale=0.85)
     plt.rcParams.update(
         {
@@ -48,10 +56,11 @@ def use_style() -> None:
 
 # %% ../../nbs/blocks/plots.ipynb #cell013
 def save_figure(fig: Figure, folder: str | Path, name: str) -> Path:
-    "Write `fig` as `folder/name.png` and return that path."
+    "Write `fig`, its texts in the language of `use_style`, as `folder/name.png` and return that path."
+    left = translate_figure(fig, _words) if _words else []
     path = Path(folder) / f"{name}.png"
     with atomic_path(path) as tmp:
-        fig.savefig(tmp, metadata={"Software": None})
+        fig.savefig(tmp, metadata={"Software": None} | ({"Untranslated": "\n".join(left)} if left else {}))
     return path
 
 # %% ../../nbs/blocks/plots.ipynb #cell014

@@ -62,6 +62,7 @@ class Plan:
     categories: list[str] = field(default_factory=list)  # empty: all
     profile: str = "sample"
     seed: int = 0
+    language: str = "en"  # of the figures' labels
     backbone: str = ""  # timm name; empty: that of phase 01's notebook
     weights: str = ""  # a weight file for it
     reads: dict[str, Sequence[str]] = field(default_factory=lambda: READS)
@@ -69,7 +70,7 @@ class Plan:
 
     def parameters(self, phase: str) -> dict:
         "What is put into the parameters cell of `phase`; ValueError if the cell lacks one of the names."
-        values = {"run": str(self.run), "figures": str(self.figures), "seed": self.seed}
+        values = {"run": str(self.run), "figures": str(self.figures), "language": self.language, "seed": self.seed}
         if phase == "00_data":
             values |= {"data": self.data, "categories": self.categories}
         if phase == "01_classifier" and self.backbone:
@@ -172,6 +173,7 @@ def about(plan: Plan) -> dict:
     return {
         "profile": plan.profile,
         "seed": plan.seed,
+        "language": plan.language,
         "data": plan.data or "sample",
         "categories": plan.categories or "all",
         "commit": git.stdout.strip() or None,
@@ -304,5 +306,6 @@ def summary(plan: Plan, manifest: dict) -> str:
         "figures and tables": plan.figures,
         "executed notebooks": plan.run / "notebooks",
         "atlas": plan.run / "05_atlas" / "atlas.html",
+        "report": plan.run / "memoria.pdf",
     }
     return "\n".join([*lines, "", *(f"{name + ':':<20} {path}" for name, path in places.items() if path.exists())])
