@@ -38,7 +38,7 @@ READS = {
     "02_gradcam": ("00_data", "01_classifier"),
     "03_autoencoder": ("00_data", "01_classifier"),
     "04_contrastive": ("00_data", "01_classifier", "02_gradcam"),
-    "05_atlas": ("00_data", "04_contrastive"),
+    "05_atlas": ("00_data", "01_classifier", "02_gradcam", "04_contrastive"),
     "06_pipeline": ("00_data", "01_classifier", "02_gradcam", "03_autoencoder", "04_contrastive"),
 }
 PROFILES = {
