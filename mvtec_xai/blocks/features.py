@@ -55,7 +55,7 @@ def fold_norms(
     same = all(torch.allclose(a, b, rtol=1e-3, atol=1e-3 * b.abs().max()) for a, b in zip(folded(noise), trunk(noise)))
     return folded if same else trunk
 
-# %% ../../nbs/blocks/features.ipynb #79d7bc0e
+# %% ../../nbs/blocks/features.ipynb #9aea9a58
 class PatchMemory(nn.Module):
     "Maps as from `Trunk` to standardised ones and the distance to good patches at each depth, stacked by grid, the finest first."
 
@@ -77,9 +77,10 @@ class PatchMemory(nn.Module):
         for k, x in enumerate(standardised):
             bank, patches = getattr(self, f"bank{k}"), x.permute(0, 2, 3, 1).flatten(1, 2)
             squares = bank.square().sum(dim=1)
-            least = torch.stack([torch.addmm(squares, p, bank.T, alpha=-2).amin(dim=1) for p in patches])  # |b|² - 2pb of the nearest b
-            nearest = (least + patches.square().sum(dim=2)).clamp(min=0).sqrt()
-            near_map = nearest.unflatten(1, x.shape[-2:])[:, None]
+            parts = [patches.flatten(0, 1)] if torch.compiler.is_exporting() else patches  # an exported graph has no loop over images
+            least = torch.cat([torch.addmm(squares, p, bank.T, alpha=-2).amin(dim=1) for p in parts])  # |b|² - 2pb of the nearest b
+            nearest = (least + patches.square().sum(dim=2).flatten()).clamp(min=0).sqrt()
+            near_map = nearest.reshape(x.shape[0], 1, *x.shape[-2:])
             found.append(F.interpolate(near_map, standardised[0].shape[-2:], mode="bilinear", align_corners=False))
         return torch.cat(found, dim=1)
 
