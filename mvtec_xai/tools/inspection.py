@@ -152,7 +152,7 @@ def thumbnail(judged: Judged, limit: float, side: int = 224) -> Image.Image:
     blended[region & ~binary_erosion(region, iterations=2)] = 255
     return Image.fromarray(blended.clip(0, 255).astype(np.uint8))
 
-# %% ../../nbs/tools/inspection.ipynb #6da6e845
+# %% ../../nbs/tools/inspection.ipynb #5525ab28
 ORDER = ("review", "anomalous", "error", "normal")
 CARD_COLOURS = {
     "review": VERDICT_COLOURS["review"],
@@ -164,7 +164,7 @@ CARD_COLOURS = {
 
 def card(line: dict) -> dict:
     "What the page says of one file, from its line of inspections.jsonl."
-    shown = {"name": line["name"], "category": line["category"], "type": line["defect_type"] or ""}
+    shown = {"name": line["name"], "path": line["path"], "category": line["category"], "type": line["defect_type"] or ""}
     if line["status"] == "error":
         return shown | {"verdict": "error", "error": line["error"]}
     others = sorted((d, t) for t, d in line["type_distances"].items() if t != line["defect_type"])[:2]
@@ -175,7 +175,7 @@ def card(line: dict) -> dict:
         "sure": line["type_confidence"],
         "others": [t for _, t in others],
         "asked": line["reconstruction_percentile"],
-        "near": [n["image_id"] for n in line["neighbours"]],
+        "near": ["/".join(n["image_id"].split("/")[-2:]) for n in line["neighbours"]],  # without category and folder
         "thumb": "thumbs/" + quote(os.fsencode(PurePosixPath(line["name"]).with_suffix(".jpg"))),
     }
 
