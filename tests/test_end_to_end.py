@@ -141,7 +141,7 @@ def test_stopped_and_killed_it_keeps_what_is_finished_and_goes_on(program, own, 
     images, out = tmp_path / "washer", tmp_path / "out"
     images.mkdir()
     some = sorted((own / "washer" / "test").glob("*/*.png"))
-    for k in range(1200):
+    for k in range(600):
         os.link(some[k % len(some)], images / f"{k:04}.png")
     words, part = ("inspect", images, "--run", finished, "--out", out), out / "inspections.jsonl.part"
     assert stop_in_the_middle(words, part, 5, signal.SIGINT) == 130
@@ -157,7 +157,7 @@ def test_stopped_and_killed_it_keeps_what_is_finished_and_goes_on(program, own, 
 
     assert stop_in_the_middle((*words, "--resume"), part, len(kept) + 5, signal.SIGKILL) == -signal.SIGKILL
     more = part.read_text().split("\n")[:-1]  # what comes after the last end of line is torn
-    assert more[: len(kept)] == kept and len(kept) + 5 <= len(more) < 1200
+    assert more[: len(kept)] == kept and len(kept) + 5 <= len(more) < 600
 
     done = program(*words, "--resume")
     assert done.returncode == 0, done.stderr
@@ -165,7 +165,7 @@ def test_stopped_and_killed_it_keeps_what_is_finished_and_goes_on(program, own, 
     assert lines[: len(more)] == more  # to the millisecond: none was done twice
     with open(out / "inspections.csv", newline="") as table:
         assert [r["path"] for r in csv.DictReader(table)] == sorted(map(str, images.iterdir()))
-    assert len(list((out / "thumbs").iterdir())) == 1200 and not part.exists()
+    assert len(list((out / "thumbs").iterdir())) == 600 and not part.exists()
 
 
 def test_exported_detector_gives_the_same_probabilities(program, own, finished, tmp_path):
@@ -173,7 +173,7 @@ def test_exported_detector_gives_the_same_probabilities(program, own, finished, 
     from mvtec_xai.pipeline import detect
     from mvtec_xai.tools.export import TOLERANCE, run_onnx
 
-    done = program("export", "--run", finished, "--category", "washer", "--out", tmp_path / "washer.onnx")
+    done = program("export", "--run", finished, "--category", "washer", "--out", tmp_path / "washer.onnx", "--images", own / "washer")
     assert done.returncode == 0 and "largest difference" in done.stdout, done.stderr
     pipeline = InspectionPipeline.from_run(finished)
     images = np.stack([pipeline.read(p) for p in sorted((own / "washer" / "test").glob("*/*.png"))])

@@ -117,18 +117,22 @@ def inspect(
 
     raise typer.Exit(inspect_paths(images, run, out, category, save_maps, resume))
 
-# %% ../../nbs/tools/cli.ipynb #91dcdc23
+# %% ../../nbs/tools/cli.ipynb #1e30c21c
 @app.command()
 def export(
     run: Annotated[Path, typer.Option(help="Run folder of a finished reproduce, or a saved pipeline.")],
     category: Annotated[str, typer.Option(help="Whose detector.")],
     out: Annotated[Path, typer.Option(help="The file to write, as screw.onnx.")],
+    images: Annotated[Path | None, typer.Option(help="Photographs to compare the answers on; none: drawn noise.")] = None,
 ) -> None:
     "Write the detector of a category as ONNX, and say how far its probabilities are from ours."
     from mvtec_xai.pipeline import InspectionPipeline
     from mvtec_xai.tools.export import export_detector
+    from mvtec_xai.tools.inspection import find_images
 
-    print(export_detector(InspectionPipeline.from_run(run), category, out))
+    pipeline = InspectionPipeline.from_run(run)
+    pictures = [pipeline.read(p) for p in list(find_images([images]))[:100]] if images else None
+    print(export_detector(pipeline, category, out, pictures))
 
 # %% ../../nbs/tools/cli.ipynb #cell013
 def main() -> None:

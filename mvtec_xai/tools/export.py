@@ -5,7 +5,9 @@
 # %% auto #0
 __all__ = ['TOLERANCE', 'FromPixels', 'describe_model', 'write_onnx', 'run_onnx', 'drawn_images', 'export_detector']
 
-# %% ../../nbs/tools/export.ipynb #9008c929
+# %% ../../nbs/tools/export.ipynb #da1b0d48
+import copy
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -64,8 +66,8 @@ def write_onnx(model: nn.Module, example: Tensor, file: Path, metadata: dict[str
     onnx.checker.check_model(proto)
     onnx.save(proto, file)
 
-# %% ../../nbs/tools/export.ipynb #d35a7076
-TOLERANCE = 2e-3  # of a probability; the pipeline keeps its maps in half precision between network and heads
+# %% ../../nbs/tools/export.ipynb #66a273e0
+TOLERANCE = 1e-3  # of a probability; the pipeline keeps its maps in half precision between network and heads
 
 
 def run_onnx(file: str | Path, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -83,19 +85,19 @@ def drawn_images(size: int, count: int = 4, seed: int = 0) -> np.ndarray:
     grown = [nn.functional.interpolate(x, (size, size), mode="bilinear") for x in scales]
     return (torch.stack(grown).mean(dim=0) * 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
 
-# %% ../../nbs/tools/export.ipynb #f6cbc13c
+# %% ../../nbs/tools/export.ipynb #6439e933
 def export_detector(
     pipeline: InspectionPipeline,
     category: str,
     out: str | Path,  # FILE.onnx
-    images: np.ndarray | None = None,  # (n, s, s, 3) uint8, to compare on; None: drawn ones
+    images: Sequence[np.ndarray] | None = None,  # (s, s, 3) uint8 each, to compare on; None: drawn ones
 ) -> str:
     "Write the detector of `category` to `out`; a line that says how far apart the answers are. RuntimeError if that is too far."
     category, out = pipeline.category_of(None, category), Path(out)
     _require_packages()
-    images = drawn_images(pipeline.image_size) if images is None else images
+    images = drawn_images(pipeline.image_size) if images is None else np.stack(images)
     settings = pipeline.models.detection
-    model = FromPixels(pipeline.models.detectors[category], settings["temperature"], settings["offset"]).cpu()
+    model = FromPixels(copy.deepcopy(pipeline.models.detectors[category]), settings["temperature"], settings["offset"]).cpu()
     expected, _ = detect(pipeline.models, images, [category] * len(images))
     with atomic_path(out) as tmp:
         write_onnx(model, torch.from_numpy(images[:2]), tmp, describe_model(pipeline, category))
