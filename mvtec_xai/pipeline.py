@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BATCH', 'PLAN', 'FORMAT', 'Inspection', 'verdict_of', 'RunModels', 'load_models', 'detect', 'explain', 'verify',
-           'name_types', 'threaded', 'InspectionPipeline']
+           'name_types', 'threaded', 'Stored', 'InspectionPipeline']
 
 # %% ../nbs/06_pipeline.ipynb #3fd19a1a
 import os
@@ -232,15 +232,12 @@ def _fold(models: RunModels) -> None:
     for detector in models.detectors.values():
         detector.trunk = trunk
 
-# %% ../nbs/06_pipeline.ipynb #0c32fc23
-class InspectionPipeline:
-    "All phases of a run, ready to inspect images."
+# %% ../nbs/06_pipeline.ipynb #04a6e819
+class Stored:
+    "What can be loaded from a folder and saved to another."
 
-    def __init__(self, models: RunModels):
-        _fold(models)
-        self.models = models
-        self.categories, self.image_size = models.categories, models.detection["image_size"]
-        self.source, self.files = None, {}  # of a pipeline that was loaded: its folder, and each file read with its time of change
+    source: Path | None = None  # the folder it was loaded from
+    files: dict[Path, int] = {}  # read from there, with their times of change
 
     @classmethod
     def from_run(cls, run: str | Path) -> "InspectionPipeline":
@@ -263,6 +260,15 @@ class InspectionPipeline:
     def save(self, folder: str | Path) -> Path:
         "Write all that this pipeline was loaded from into `folder`, new or empty: it needs neither the run nor its place; the folder."
         return _copy_files(self.source, self.files, Path(folder))
+
+# %% ../nbs/06_pipeline.ipynb #379ae682
+class InspectionPipeline(Stored):
+    "All phases of a run, ready to inspect images."
+
+    def __init__(self, models: RunModels):
+        _fold(models)
+        self.models = models
+        self.categories, self.image_size = models.categories, models.detection["image_size"]
 
     def colour_limit(self, category: str) -> float:
         "Top of the fixed colour scale of a category's anomaly maps."
