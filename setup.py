@@ -25,6 +25,9 @@ setup(
     package_data={"mvtec_xai": ["*.html"], "mvtec_xai.tools": ["*.html"]},
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
-    extras_require={"dev": cfg["dev_requirements"].split()},
+    extras_require={
+        "export": cfg["export_requirements"].split(),
+        "dev": [*cfg["dev_requirements"].split(), *cfg["export_requirements"].split()],
+    },
     entry_points={"console_scripts": cfg["console_scripts"].split(), "nbdev": [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"]},
 )

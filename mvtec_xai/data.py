@@ -107,8 +107,9 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def _from_deep(values: np.ndarray) -> np.ndarray:
-    "16-bit integers over their whole range, floats over 0..1, to (h, w, 3) uint8."
-    scale = 1 / 257 if values.max(initial=0) > 255 else 1
+    "16-bit integers over their whole range, wider ones up to their greatest value, floats over 0..1, to (h, w, 3) uint8."
+    top, deep = values.max(initial=0), values.dtype.itemsize == 2
+    scale = 255 / max(top, 65535) if deep or top > 255 else 1
     grey = values * 255 if values.dtype.kind == "f" and values.max(initial=0) <= 1 else values * scale
     return np.repeat(np.clip(grey, 0, 255).round().astype(np.uint8)[..., None], 3, axis=2)
 

@@ -2,8 +2,14 @@
 
 import csv
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +19,7 @@ from PIL import Image
 from pypdf import PdfReader
 
 from mvtec_xai.blocks.sample import make_sample
+from mvtec_xai.pipeline import InspectionPipeline
 from mvtec_xai.tools.inspection import COLUMNS
 from mvtec_xai.tools.reproduce import PROFILES, Plan, reproduce
 
@@ -106,3 +113,97 @@ def test_inspect_all_readable_is_code_0_and_takes_a_category(program, own, finis
     unknown = program("inspect", tmp_path / "one.png", "--run", finished, "--out", tmp_path / "b")
     assert unknown.returncode == 1  # no folder tells the category: an error row
     assert "--category" in (tmp_path / "b" / "inspections.csv").read_text()
+
+
+def test_alone_or_in_a_batch_the_answer_is_the_same(own, finished):
+    pipeline, paths = InspectionPipeline.from_run(finished), sorted(own.glob("*/test/*/*.png"))[::3]
+    together = pipeline.inspect(paths, batch=5)
+    for path, known in zip(paths, together):
+        alone = pipeline.inspect([path])[0]
+        assert (alone.path, alone.verdict, alone.defect_type) == (known.path, known.verdict, known.defect_type)
+        assert alone.probability == pytest.approx(known.probability, abs=1e-4)
+        if known.anomaly_map is not None:
+            np.testing.assert_allclose(alone.anomaly_map, known.anomaly_map, atol=1e-3)
+
+
+def test_saved_pipeline_needs_neither_run_nor_place(own, finished, tmp_path):
+    paths, run = sorted(own.glob("*/test/*/*.png"))[::3], tmp_path / "run"
+    shutil.copytree(finished, run)
+    pipeline = InspectionPipeline.from_run(run)
+    before = [{**i.to_dict(), "timings": {}} for i in pipeline.inspect(paths)]
+    saved = pipeline.save(tmp_path / "saved").rename(tmp_path / "moved")
+    shutil.rmtree(run)
+    assert [{**i.to_dict(), "timings": {}} for i in InspectionPipeline.load(saved).inspect(paths)] == before
+    again = InspectionPipeline.load(saved).save(tmp_path / "again")  # a saved one can be saved
+    files = {p.relative_to(saved): p.read_bytes() for p in saved.rglob("*") if p.is_file()}
+    assert files == {p.relative_to(again): p.read_bytes() for p in again.rglob("*") if p.is_file()}
+    assert {p.suffix for p in files} == {".json", ".safetensors"} and not [p for p in files if p.name.startswith("fold")]
+    assert not [name for name, held in files.items() if name.suffix == ".json" and (str(run).encode() in held or str(own).encode() in held)]
+    (saved / "01_classifier" / "trunk.safetensors").unlink()
+    with pytest.raises(ValueError, match="trunk.safetensors"):
+        InspectionPipeline.load(saved)
+    with pytest.raises(ValueError, match="has changed"):
+        pipeline.save(tmp_path / "late")
+    assert not (tmp_path / "late").exists()
+    with pytest.raises(FileNotFoundError, match="no saved pipeline"):
+        InspectionPipeline.load(own)
+
+
+def stop_in_the_middle(words, part, least: int, how: signal.Signals) -> int:
+    "Start the program, send it `how` once `part` has `least` lines; its exit code."
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("mvtec-xai"), *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.time() + 300
+    while time.time() < deadline and process.poll() is None:
+        if part.is_file() and part.read_bytes().count(b"\n") >= least:
+            process.send_signal(how)
+            break
+        time.sleep(0.01)
+    return process.wait(timeout=60)
+
+
+def test_stopped_and_killed_it_keeps_what_is_finished_and_goes_on(program, own, finished, tmp_path):
+    images, out = tmp_path / "washer", tmp_path / "out"
+    images.mkdir()
+    some = sorted((own / "washer" / "test").glob("*/*.png"))
+    for k in range(600):
+        os.link(some[k % len(some)], images / f"{k:04}.png")
+    words, part = ("inspect", images, "--run", finished, "--out", out), out / "inspections.jsonl.part"
+    assert stop_in_the_middle(words, part, 5, signal.SIGINT) == 130
+    kept = part.read_text().splitlines()
+    with open(out / "inspections.csv", newline="") as table:
+        assert [r["path"] for r in csv.DictReader(table)] == [json.loads(line)["path"] for line in kept]
+    assert (out / "index.html").is_file()
+
+    refused = program(*words)
+    assert refused.returncode == 2 and "--resume" in refused.stderr
+    other = program(*words, "--resume", "--category", "lid")
+    assert other.returncode == 2 and "category lid" in other.stderr
+
+    assert stop_in_the_middle((*words, "--resume"), part, len(kept) + 5, signal.SIGKILL) == -signal.SIGKILL
+    more = part.read_text().split("\n")[:-1]  # what comes after the last end of line is torn
+    assert more[: len(kept)] == kept and len(kept) + 5 <= len(more) < 600
+
+    done = program(*words, "--resume")
+    assert done.returncode == 0, done.stderr
+    lines = (out / "inspections.jsonl").read_text().splitlines()
+    assert lines[: len(more)] == more  # to the millisecond: none was done twice
+    with open(out / "inspections.csv", newline="") as table:
+        assert [r["path"] for r in csv.DictReader(table)] == sorted(map(str, images.iterdir()))
+    assert len(list((out / "thumbs").iterdir())) == 600 and not part.exists()
+
+
+def test_exported_detector_gives_the_same_probabilities(program, own, finished, tmp_path):
+    pytest.importorskip("onnxruntime")
+    from mvtec_xai.pipeline import detect
+    from mvtec_xai.tools.export import TOLERANCE, run_onnx
+
+    done = program("export", "--run", finished, "--category", "washer", "--out", tmp_path / "washer.onnx", "--images", own / "washer")
+    assert done.returncode == 0 and "largest difference" in done.stdout, done.stderr
+    pipeline = InspectionPipeline.from_run(finished)
+    images = np.stack([pipeline.read(p) for p in sorted((own / "washer" / "test").glob("*/*.png"))])
+    expected, _ = detect(pipeline.models, images, ["washer"] * len(images))
+    probability, patch_map = run_onnx(tmp_path / "washer.onnx", images)
+    assert np.ptp(expected) > 0.01 and len(patch_map) == len(images)
+    assert np.abs(probability - expected).max() <= TOLERANCE

@@ -1,0 +1,127 @@
+"""How fast `inspect` is, beside the bare forward pass of the same backbone, and how its time and memory grow.
+
+First part: the images of a folder, in one process, in alternating rounds: the backbone alone on images that are already
+decoded (as timm gives it, one image at a time or sixteen, whichever is faster), `judge` (decode, decide, write nothing), and
+`inspect_files` (rows, thumbnails, gallery too). Once all images are taken for normal, which ends with the detector, and once
+for defective, which adds heatmap, region, type and neighbours: the thresholds are set so, whatever the images show.
+Printed are images a second, the median of the rounds; in brackets the processor's milliseconds an image, which other programs
+on the machine disturb less.
+
+Second part: `inspect_files` on so many images as `--counts` says, the same ones under many names, each in a process of its own:
+seconds and peak memory (as Linux tells it).
+
+    .venv/bin/python benchmarks/inspect_speed.py --run runs/full --images mvtec_ad/screw/test --counts 100 1000 10000
+"""
+
+import argparse
+import multiprocessing
+import os
+import re
+import shutil
+import tempfile
+import time
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mvtec_xai.classifier import load_trunk
+from mvtec_xai.pipeline import InspectionPipeline
+from mvtec_xai.tools.inspection import find_images, inspect_files, judge
+
+KINDS = {"normal": (2.0, 2.0), "defective": (-2.0, -1.0)}  # thresholds that make every image so
+
+
+def loaded(run: Path, kind: str) -> InspectionPipeline:
+    "The pipeline of `run`, taking every image for `kind`."
+    pipeline = InspectionPipeline.from_run(run)
+    pipeline.models.detection |= dict(zip(("low", "high"), KINDS[kind]))
+    return pipeline
+
+
+def timed(work) -> tuple[float, float]:
+    "(seconds, processor's seconds) of `work()`."
+    start, busy = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - start, time.process_time() - busy
+
+
+def write_into_nothing(pipeline: InspectionPipeline, files: dict[Path, str], category: str) -> None:
+    with tempfile.TemporaryDirectory() as out:
+        inspect_files(pipeline, files, out, category)
+
+
+def bare_pass(run: Path, pipeline: InspectionPipeline, files: dict[Path, str]):
+    "A function that passes all `files` through the backbone as timm gives it, in the faster of two batch sizes."
+    backbone = load_trunk(run / "01_classifier").backbone
+    pictures = torch.from_numpy(np.stack([pipeline.read(f) for f in files])).permute(0, 3, 1, 2)
+
+    @torch.inference_mode()
+    def go(batch: int, count: int | None = None) -> None:
+        for part in pictures[:count].split(batch):
+            backbone(part.float() / 255)
+
+    go(16, 32), go(1, 32)
+    batch = min((1, 16), key=lambda b: min(timed(lambda: go(b, 32))[0] for _ in range(2)))
+    print(f"bare forward pass: batches of {batch}")
+    return lambda: go(batch)
+
+
+def compare(run: Path, files: dict[Path, str], category: str, rounds: int) -> None:
+    "Print the first part."
+    pipelines = {kind: loaded(run, kind) for kind in KINDS}
+    work = {"bare forward pass": bare_pass(run, pipelines["normal"], files)}
+    for kind, pipeline in pipelines.items():
+        work[f"{kind}, without writing"] = lambda p=pipeline: sum(1 for _ in judge(p, files, category))
+        work[f"{kind}, with writing"] = lambda p=pipeline: write_into_nothing(p, files, category)
+    seconds = {name: [] for name in work}
+    for turn in range(rounds + 1):
+        for name, do in work.items():
+            spent = timed(do)
+            if turn:  # the first round warms up
+                seconds[name].append(spent)
+    wall, busy = ({name: np.median([s[k] for s in spent]) for name, spent in seconds.items()} for k in (0, 1))
+    for name in work:
+        print(
+            f"{name:<28}{len(files) / wall[name]:7.2f} images/s ({1000 * busy[name] / len(files):4.0f} ms of processor)   "
+            f"{wall[name] / wall['bare forward pass']:.2f} x bare ({busy[name] / busy['bare forward pass']:.2f} x)"
+        )
+
+
+def grow(run: Path, kind: str, folder: Path, count: int, category: str) -> tuple[float, float]:
+    "(seconds, peak MB) of inspecting `count` images, with their pictures and rows written; for a process of its own."
+    pipeline, originals = loaded(run, kind), list(find_images([folder]))
+    with tempfile.TemporaryDirectory() as tmp:
+        copies, many = Path(tmp) / "copies", Path(tmp) / "many"
+        copies.mkdir(), many.mkdir()
+        held = [Path(shutil.copy(f, copies / f"{k}{f.suffix}")) for k, f in enumerate(originals[:count])]
+        for k, file in enumerate(islice(cycle(held), count)):
+            os.link(file, many / f"{k:05}{file.suffix}")
+        spent, _ = timed(lambda: inspect_files(pipeline, find_images([many]), Path(tmp) / "out", category))
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())  # ru_maxrss would count the parent's memory too
+    return spent, int(peak[1]) / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--run", type=Path, default=Path("runs/sample"), help="a finished run")
+    parser.add_argument("--images", type=Path, default=Path("runs/sample/sample/screw/test"), help="a folder")
+    parser.add_argument("--category", default="screw")
+    parser.add_argument("--number", type=int, default=60, help="images of the first part")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--counts", type=int, nargs="*", default=[100, 1000], help="of the second part")
+    args = parser.parse_args()
+    files = dict(islice(find_images([args.images]).items(), args.number))
+    print(f"{len(files)} images of {args.images}, {torch.get_num_threads()} threads")
+    compare(args.run, files, args.category, args.rounds)
+    spawned = multiprocessing.get_context("spawn")
+    for kind in KINDS:
+        for count in args.counts:
+            with spawned.Pool(1) as pool:
+                spent, peak = pool.apply(grow, (args.run, kind, args.images, count, args.category))
+            print(f"{kind:<10} {count:6} images {spent:8.1f} s {1000 * spent / count:7.1f} ms an image, peak memory {peak:5.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

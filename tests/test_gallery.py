@@ -1,0 +1,127 @@
+"""The gallery in a browser, as a line engineer meets it: opened from disk, filtered, with file names that mean harm."""
+
+import shutil
+
+import pytest
+from PIL import Image
+
+from mvtec_xai.tools.inspection import card, gallery
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+HARM = "<img src=x onerror=alert(1)><script>alert(2)</script>\"'.png"
+
+
+def line(name: str, verdict: str, p: float, category: str = "screw", kind: str | None = None, error: str = "", asked: float | None = None):
+    "A line of inspections.jsonl."
+    return {
+        "path": f"/parts/{name}",
+        "name": name,
+        "status": "error" if error else "ok",
+        "error": error,
+        "category": category,
+        "verdict": verdict,
+        "probability": p,
+        "low": 0.3,
+        "high": 0.8,
+        "reconstruction_percentile": asked,
+        "defect_type": kind,
+        "type_confidence": 0.71 if kind else None,
+        "type_distances": {"bent": 0.4, "scratch": 0.2, "cut": 0.9} if kind else {},
+        "neighbours": [{"image_id": "screw/test/scratch/007", "defect": "scratch", "distance": 0.1}] if kind else [],
+    }
+
+
+LINES = [
+    line("calm.png", "normal", 0.01),
+    line("broken.png", "", 0, error="/parts/broken.png: cannot be read"),
+    line("clear.png", "anomalous", 0.99, kind="scratch"),
+    line("doubtful.png", "review", 0.5, category="pill", kind="bent", asked=0.9),
+    line(HARM, "anomalous", 0.9, category="<b>nut</b>", kind='<i>"odd"</i>'),
+    line("settled.png", "normal", 0.4, asked=0.1),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine")
+    with playwright.sync_playwright() as p:
+        started = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    "opened(lines) gives the page, once it is drawn, and what it asked for or complained of."
+
+    def start(lines):
+        (tmp_path / "thumbs").mkdir(exist_ok=True)
+        Image.new("RGB", (224, 224), "grey").save(tmp_path / "thumbs" / "clear.jpg")
+        (tmp_path / "index.html").write_text(gallery([card(x) for x in lines]), encoding="utf-8")
+        page, asked, said = browser.new_page(viewport={"width": 1280, "height": 900}), [], []
+        page.on("request", lambda r: asked.append(r.url))
+        page.on("dialog", lambda d: (said.append(d.message), d.dismiss()))
+        page.on("pageerror", lambda e: said.append(str(e)))
+        page.goto((tmp_path / "index.html").as_uri())
+        page.wait_for_selector("article")
+        return page, asked, said
+
+    return start
+
+
+def names(page) -> list[str]:
+    return page.locator("article .n:last-child").all_inner_texts()
+
+
+def test_what_a_person_must_decide_comes_first(opened):
+    page, asked, said = opened(LINES)
+    assert names(page) == ["doubtful.png", "clear.png", HARM, "broken.png", "settled.png", "calm.png"]
+    text = page.locator("article").all_inner_texts()
+    assert "Undecided: a person decides" in text[0] and "stranger than 90 % of good parts" in text[0]
+    assert "99 % sure" in text[1] and "scratch (71 %)" in text[1] and "else bent or cut" in text[1] and "scratch/007" in text[1]
+    assert "cannot be read" in text[3] and "sure" not in text[3]
+    assert "second opinion decided" in text[4]
+    assert not said
+
+
+def test_filters_and_their_counts(opened):
+    page, _, _ = opened(LINES)
+    page.click("button[data-verdict=anomalous]")
+    assert names(page) == ["clear.png", HARM]
+    page.select_option("#category", "screw")
+    assert names(page) == ["clear.png"] and page.inner_text("#shown") == "1 of 6 images"
+    assert page.inner_text("button[data-verdict=normal]") == "normal 2"  # as many as a click would show
+    assert page.is_disabled("button[data-verdict=review]")
+    page.click("button[data-verdict=anomalous]")
+    assert len(names(page)) == 4
+    page.select_option("#type", "scratch")
+    assert names(page) == ["clear.png"]
+    page.select_option("#type", "")
+    page.fill("#name", "CALM")
+    assert names(page) == ["calm.png"]
+    page.fill("#name", "nothing like it")
+    assert names(page) == [] and page.is_visible("#empty")
+
+
+def test_harmless_and_offline(opened):
+    page, asked, said = opened(LINES)
+    page.wait_for_timeout(300)
+    assert not said and page.locator("article script, article b, article i, article img[src=x]").count() == 0
+    assert all(url.startswith("file:") for url in asked)
+    assert page.evaluate("document.querySelector('img[src=\"thumbs/clear.jpg\"]').naturalWidth") == 224
+    blocked = page.evaluate("fetch('https://example.org').then(() => 'went out', () => 'stayed')")
+    assert blocked == "stayed" and all(url.startswith("file:") for url in asked)
+
+
+@pytest.mark.parametrize("width", [1280, 420])
+def test_ten_thousand_images(opened, width):
+    page, _, said = opened([line(f"{k}.png", "normal", k / 40000) for k in range(10_000)])
+    page.set_viewport_size({"width": width, "height": 900})
+    first = page.locator("article").count()
+    assert 0 < first < 500
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    page.wait_for_function(f"document.querySelectorAll('article').length > {first}")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert not said
