@@ -25,6 +25,6 @@ setup(
     package_data={"mvtec_xai.tools": ["*.html"]},
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
-    extras_require={"dev": cfg["dev_requirements"].split()},
+    extras_require={kind: cfg[f"{kind}_requirements"].split() for kind in ("dev", "reference")},
     entry_points={"console_scripts": cfg["console_scripts"].split(), "nbdev": [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"]},
 )
