@@ -29,12 +29,14 @@ def peak_mb() -> float:
 
 
 def restart_peak() -> None:
+    "Let the count of `peak_mb` begin anew, by what Linux offers for that."
     if STATUS.exists():
         STATUS.with_name("clear_refs").write_text("5")
 
 
 @torch.no_grad()
 def compare_speed(reference: Reference, args: argparse.Namespace) -> None:
+    "Write the table for the first of the categories."
     category = (args.categories or list(reference.index.category.unique()))[0]
     detector, backbone = load_detector(args.run / "01_classifier", category, trunk=reference.trunk), reference.trunk.backbone
     test, images = (found[:32] for found in reference.load(category, "test"))
@@ -42,7 +44,8 @@ def compare_speed(reference: Reference, args: argparse.Namespace) -> None:
     models = {method: reference.fit(method, category)[0] for method in args.methods}
     jobs = [(name, model, images, lambda i, model=model: reference.judge(model, i)) for name, model in models.items()]
     jobs += [("detector", detector, own, lambda i: judge_maps(detector.heads, describe_images(detector, i, BATCH)))]
-    jobs += [("backbone", backbone, i, lambda i: [backbone(x).cpu() for x in reference.batches(i)]) for i in (images, own)]
+    bare = lambda i: [backbone(x).cpu() for x in reference.batches(i)]
+    jobs += [("backbone", backbone, i, bare) for i in {images.shape: images, own.shape: own}.values()]
     ms, peak = np.zeros((2, ROUNDS + 1, len(jobs)))
     for r in range(ROUNDS + 1):
         for k, (_, _, seen, work) in enumerate(jobs):
@@ -51,13 +54,13 @@ def compare_speed(reference: Reference, args: argparse.Namespace) -> None:
             work(seen)
             ms[r, k], peak[r, k] = 1000 * (time.perf_counter() - start) / len(seen), peak_mb()
     ms, peak = ms[1:], peak[1:]  # the first round warmed up
-    bare = {seen.shape[1]: ms[:, k] for k, (name, _, seen, _) in enumerate(jobs) if name == "backbone"}
+    base = {seen.shape[1]: ms[:, k] for k, (name, _, seen, _) in enumerate(jobs) if name == "backbone"}
     table = pd.DataFrame([(name, seen.shape[1]) for name, _, seen, _ in jobs], columns=["method", "size"])
     table["ms_per_image"] = np.median(ms, axis=0)
-    table["ratio"] = [np.median(ms[:, k] / bare[size]) for k, size in enumerate(table["size"])]
+    table["ratio"] = [np.median(ms[:, k] / base[size]) for k, size in enumerate(table["size"])]
     table["model_mb"] = [sum(t.nbytes for t in model.state_dict().values()) / 2**20 for _, model, _, _ in jobs]
     table["peak_mb"] = peak.max(axis=0)
-    write_csv(args.out / "reference_speed.csv", table.drop_duplicates(["method", "size"]))
+    write_csv(args.out / "reference_speed.csv", table)
     print(table.round(2).to_string(index=False))
 
 
