@@ -28,8 +28,8 @@ TINY = {
     "00_data": {"image_size": 64, "folds": 2},
     "01_classifier": {"patches": 50, "steps": 8},
     "02_gradcam": {"side": 64, "probed": 1},
-    "03_autoencoder": {"side": 32, "epochs": 2},
-    "04_contrastive": {"epochs": 3},
+    "03_autoencoder": {"side": 32, "pixel_steps": 8, "feature_steps": 8},
+    "04_contrastive": {"steps": 5, "views": 1, "shots": [1, 3]},
 }
 
 
