@@ -31,7 +31,7 @@ from papermill.exceptions import PapermillExecutionError
 import mvtec_xai
 from ..blocks.runs import write_json
 
-# %% ../../nbs/tools/reproduce.ipynb #79ca4b7e
+# %% ../../nbs/tools/reproduce.ipynb #966a6afd
 READS = {
     "00_data": (),
     "01_classifier": ("00_data",),
@@ -46,7 +46,7 @@ PROFILES = {
     "full": {
         "00_data": {"image_size": 448, "folds": 5},
         "01_classifier": {"patches": 2000, "members": 3, "steps": 200},
-        "03_autoencoder": {"side": 128, "pixel_steps": 600, "feature_steps": 400},
+        "03_autoencoder": {"pixel_steps": 400, "feature_steps": 400},
         "04_contrastive": {"steps": 120},
     },
 }
