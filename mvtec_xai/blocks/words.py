@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import Formatter
 
-# %% ../../nbs/blocks/words.ipynb #34d43faa
+# %% ../../nbs/blocks/words.ipynb #e7f572e9
 SPANISH = {
     # 00
     "defective images of the type": "imágenes defectuosas del tipo",
@@ -49,13 +49,40 @@ SPANISH = {
     "gradcam_last_stage": "Grad-CAM, última etapa",
     "gaussian": "gaussiana",
     "random": "azar",
+    # 03
+    "image": "imagen",
+    "reconstruction": "reconstrucción",
+    "pixel error": "error de píxel",
+    "feature error": "error de rasgos",
+    "pixel autoencoder": "autocodificador de píxeles",
+    "feature autoencoder": "autocodificador de rasgos",
+    "standard deviations above good parts": "desviaciones típicas sobre las piezas buenas",
+    "good parts": "piezas buenas",
+    "defective parts": "piezas defectuosas",
+    "good part, asked": "pieza buena, consultada",
+    "good part, not asked": "pieza buena, no consultada",
+    "defective part, asked": "pieza defectuosa, consultada",
+    "defective part, not asked": "pieza defectuosa, no consultada",
+    "probability, by the detector": "probabilidad, según el detector",
+    "percentile, by the autoencoder": "percentil, según el autocodificador",
     # 04
     "accuracy of the type, out-of-fold": "exactitud del tipo, validación cruzada",
     "majority, whole": "mayoría",
-    "frozen, heatmap": "congelado, mapa",
+    "logistic, heatmap": "regresión logística, mapa",
+    "images a type": "imágenes por tipo",
+    "accuracy, mean of categories": "exactitud, media de las categorías",
+    "SupCon": "SupCon",
+    "frozen features": "rasgos congelados",
+    "MVREC, published": "MVREC, publicado",
     "supcon, whole": "SupCon, imagen entera",
     "supcon, heatmap": "SupCon, mapa",
     "supcon, mask": "SupCon, máscara",
+    # 05
+    "UMAP": "UMAP",
+    "t-SNE": "t-SNE",
+    "share of {} nearest neighbours that stay": "proporción de los {} vecinos más próximos que quedan",
+    "disparity": "disparidad",
+    "by chance": "por azar",
     # 06
     "good test images": "imágenes de prueba buenas",
     "defective test images": "imágenes de prueba defectuosas",
