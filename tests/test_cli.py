@@ -21,6 +21,8 @@ def test_help_does_not_wait_for_torch():
         (("data", "check", "nowhere"), "no such folder"),
         (("data", "download", "{tmp}/new", "--archive", "{tmp}/gone.tar.xz"), "no such archive"),
         (("inspect", "nowhere", "--run", "{tmp}", "--out", "{tmp}/out"), "no such file"),
+        (("app", "--run", "{tmp}"), "06_pipeline has not finished"),
+        (("app", "--run", "{tmp}", "--language", "fr"), "en, es"),
     ],
 )
 def test_wrong_use_is_one_line_and_code_2(program, tmp_path, words, says):

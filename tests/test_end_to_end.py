@@ -5,40 +5,10 @@ import json
 import shutil
 
 import numpy as np
-import pytest
-from conftest import ROOT
+from conftest import ROOT, TINY
 
-from mvtec_xai.blocks.sample import make_sample
 from mvtec_xai.tools.inspection import COLUMNS
-from mvtec_xai.tools.reproduce import PROFILES, Plan, reproduce
-
-TINY = {
-    "00_data": {"image_size": 64, "folds": 2},
-    "01_classifier": {"patches": 50, "steps": 8},
-    "02_gradcam": {"side": 64, "probed": 1},
-    "03_autoencoder": {"side": 32, "epochs": 2},
-    "04_contrastive": {"epochs": 3},
-}
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    "A data set in the layout of MVTec AD, with names of its own; `lid` has no masks."
-    root = tmp_path_factory.mktemp("own")
-    make_sample(root, train=6, good=4, per_type=4, size=64, categories=["bottle", "metal_nut"])
-    (root / "sample.json").unlink()
-    (root / "bottle").rename(root / "lid")
-    (root / "metal_nut").rename(root / "washer")
-    shutil.rmtree(root / "lid" / "ground_truth")
-    return root
-
-
-@pytest.fixture(scope="module")
-def finished(own, tmp_path_factory):
-    run = tmp_path_factory.mktemp("run")
-    plan = Plan(ROOT / "nbs", run, run / "figures", data=str(own), overrides=TINY)
-    reproduce(plan)
-    return run
+from mvtec_xai.tools.reproduce import PROFILES, Plan
 
 
 def test_overrides_are_parameters_that_exist():
