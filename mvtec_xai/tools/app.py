@@ -5,13 +5,12 @@
 # %% auto #0
 __all__ = ['PAGE_STYLE', 'SCROLL', 'find_examples', 'Workbench', 'read_upload', 'preview', 'answer', 'build_page', 'serve']
 
-# %% ../../nbs/tools/app.ipynb #5a938f8d
+# %% ../../nbs/tools/app.ipynb #53f9ebef
 import os
 import signal
 import socket
 import sys
 import tempfile
-import threading
 from contextlib import suppress
 from html import escape
 from pathlib import Path
@@ -19,6 +18,8 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 import pandas as pd
+import uvicorn
+from fastapi import FastAPI
 
 from ..blocks.runs import read_table
 from ..data import read_image, resize_image
@@ -26,13 +27,13 @@ from ..pipeline import InspectionPipeline
 from .reasons import STYLE, explain_inspection, picture, problem, tell
 from .words import Words
 
-# %% ../../nbs/tools/app.ipynb #a1e9fae0
+# %% ../../nbs/tools/app.ipynb #326ebefa
 def find_examples(
     index: pd.DataFrame,  # a run's, as from `index_dataset`
     defects: int = 2,  # of each category, of different types
 ) -> pd.DataFrame:
     "Rows of `index` whose files exist: of each category the first good test image and one of each of the first types."
-    there = index[(index.folder == "test") & index.path.map(os.path.isfile)]
+    there = index[(index.folder == "test") & index.path.map(os.path.isfile).astype(bool)]
     first = there.groupby(["category", "defect"]).head(1)
     defective = first[first.label == 1].groupby("category").head(defects)
     return pd.concat([first[first.label == 0], defective]).sort_values(["category", "label", "defect"], ignore_index=True)
@@ -140,7 +141,7 @@ def _gallery(bench: Workbench) -> gr.Gallery:
     gr.Markdown(f"### {words('examples')}\n{words('examples_note')}" if value else words("no_examples"))
     return gr.Gallery(value, columns=3, height=400, allow_preview=False, show_label=False, buttons=[], visible=bool(value))
 
-# %% ../../nbs/tools/app.ipynb #34c2bcbf
+# %% ../../nbs/tools/app.ipynb #9d90ff11
 def serve(
     run: str | Path,  # a finished run
     host: str = "127.0.0.1",  # 0.0.0.0: for the whole network
@@ -149,28 +150,25 @@ def serve(
 ) -> None:
     "`mvtec-xai app`: the page of `run`, until Ctrl-C."
     Words(language)  # a wrong name is told before any work
-    _claim(host, port)
-    bench = Workbench.from_run(run, language)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that uploads go then, too
-    with tempfile.TemporaryDirectory(prefix="mvtec-xai-") as uploads:
+    with _listen(host, port) as listener, tempfile.TemporaryDirectory(prefix="mvtec-xai-") as uploads:
+        bench = Workbench.from_run(run, language)
         os.environ |= {"GRADIO_TEMP_DIR": uploads, "GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_RUN_HISTORY": "False"}
-        os.environ["no_proxy"] = ",".join(filter(None, [host, "localhost", os.environ.get("no_proxy") or os.environ.get("NO_PROXY")]))
-        page = build_page(bench)
-        page.launch(server_name=host, server_port=port, share=False, inbrowser=False, quiet=True, prevent_thread_lock=True,
-            ssr_mode=False, footer_links=[], theme=_theme(), css=STYLE + PAGE_STYLE)  # fmt: skip
-        print(f"{page.local_url} (Ctrl-C ends it)", flush=True)
+        look = {"theme": _theme(), "css": STYLE + PAGE_STYLE, "footer_links": []}
+        page = gr.mount_gradio_app(FastAPI(openapi_url=None), build_page(bench), path="/", ssr_mode=False, show_error=False, **look)
+        server = uvicorn.Server(uvicorn.Config(page, log_level="warning", timeout_graceful_shutdown=1))
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that uploads go then, too
+        print(f"http://{host}:{listener.getsockname()[1]} (Ctrl-C ends it)", flush=True)
         with suppress(KeyboardInterrupt):
-            threading.Event().wait()
-        page.close(verbose=False)
+            server.run(sockets=[listener])
 
 
-def _claim(host: str, port: int) -> None:
-    try:
-        socket.create_server((host, port)).close()
-    except OSError as error:
-        raise ValueError(f"cannot listen on {host}, port {port} ({error.strerror or error}); name another with --port or --host") from error
+def _listen(host: str, port: int) -> socket.socket:
     if host not in ("127.0.0.1", "localhost"):
         print(f"{host}: whoever reaches this machine over the network can open the page", file=sys.stderr)
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        raise ValueError(f"cannot listen on {host}, port {port} ({error.strerror or error}); name another with --port or --host") from error
 
 
 def _theme() -> gr.themes.Base:

@@ -116,11 +116,11 @@ def inspect(
 
     raise typer.Exit(inspect_paths(images, run, out, category, save_maps))
 
-# %% ../../nbs/tools/cli.ipynb #a669c4d4
+# %% ../../nbs/tools/cli.ipynb #532ddab5
 @app.command("app")
 def serve_page(
     run: Annotated[Path, typer.Option(help="Run folder of a finished reproduce.")],
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Where the page is: http://HOST:PORT.")] = 7860,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where the page is: http://HOST:PORT; 0: any that is free.")] = 7860,
     host: Annotated[str, typer.Option(help="This machine only, unless you name another; 0.0.0.0: the whole network.")] = "127.0.0.1",
     language: Annotated[str, typer.Option(help="Of the page: en or es.")] = "en",
 ) -> None:

@@ -66,7 +66,7 @@ ENGLISH |= {
     "verify_changed": "Both together settle it: from doubtful to {verdict}.",
 }
 
-# %% ../../nbs/tools/words.ipynb #5f30726e
+# %% ../../nbs/tools/words.ipynb #b2be8e66
 ENGLISH |= {
     "type_step": "Type of defect",
     "type_normal": "Not asked: the part is judged normal.",
@@ -74,7 +74,7 @@ ENGLISH |= {
     "type_is": "{type}, with a confidence of {confidence}.",
     "type_unknown": "unknown: it is farther from every known type than defects of that type usually are. It may be a new kind of defect.",
     "type_nearest": "The nearest known type is {type}; take that as a hint.",
-    "type_bars": "Distance to the centre of each known type, the nearest first; 0: alike, 2: opposite.",
+    "type_bars": "Distance to each known type, the nearest first; 0: alike, 2: opposite.",
     "neighbours_step": "Similar known defects",
     "neighbours_none": "None to show.",
     "neighbours_are": "The most similar defects that this run knows, the nearest first.",
@@ -143,7 +143,7 @@ SPANISH |= {
     "verify_changed": "Los dos juntos lo deciden: de dudosa a {verdict}.",
 }
 
-# %% ../../nbs/tools/words.ipynb #cdfffd92
+# %% ../../nbs/tools/words.ipynb #28279618
 SPANISH |= {
     "type_step": "Tipo de defecto",
     "type_normal": "No se pide: la pieza se juzga normal.",
@@ -152,7 +152,7 @@ SPANISH |= {
     "type_unknown": "desconocido: está más lejos de cada tipo conocido que lo habitual en los defectos de ese tipo. "
     "Puede ser un defecto nuevo.",
     "type_nearest": "El tipo conocido más cercano es {type}; tómese como indicio.",
-    "type_bars": "Distancia al centro de cada tipo conocido, el más cercano primero; 0: igual, 2: opuesto.",
+    "type_bars": "Distancia a cada tipo conocido, el más cercano primero; 0: igual, 2: opuesto.",
     "neighbours_step": "Defectos conocidos parecidos",
     "neighbours_none": "Ninguno que mostrar.",
     "neighbours_are": "Los defectos más parecidos que conoce esta ejecución, el más cercano primero.",
@@ -161,7 +161,7 @@ SPANISH |= {
 }
 LANGUAGES = {"en": ENGLISH, "es": SPANISH}
 
-# %% ../../nbs/tools/words.ipynb #d8504b8d
+# %% ../../nbs/tools/words.ipynb #5f3e1437
 class Words:
     "What is said, in one language: `words('distance', distance='0.12')`."
 
@@ -179,9 +179,9 @@ class Words:
         return f"{x:.{decimals}f}".replace(".", self.texts["decimal"])
 
     def percent(self, x: float) -> str:
-        "`x`, 0..1, in per cent."
+        "`x`, 0..1, in per cent; the sign keeps with its number at the end of a line."
         x, decimals = _keep_doubt(x, 2)
-        return f"{100 * x:.{decimals - 2}f} %".replace(".", self.texts["decimal"])
+        return f"{100 * x:.{decimals - 2}f}\u00a0%".replace(".", self.texts["decimal"])
 
 
 def _keep_doubt(x: float, decimals: int) -> tuple[float, int]:
