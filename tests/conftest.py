@@ -1,13 +1,24 @@
-"""What several tests use: the repository, the installed program, real images where they are."""
+"""What several tests use: the repository, the installed program, real images where they are, a small finished run."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from mvtec_xai.blocks.sample import make_sample
+from mvtec_xai.tools.reproduce import Plan, reproduce
+
 ROOT = Path(__file__).parents[1]
+TINY = {
+    "00_data": {"image_size": 64, "folds": 2},
+    "01_classifier": {"patches": 50, "steps": 8},
+    "02_gradcam": {"side": 64, "probed": 1},
+    "03_autoencoder": {"side": 32, "pixel_steps": 8, "feature_steps": 8},
+    "04_contrastive": {"steps": 5, "views": 1, "shots": [1, 3]},
+}
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +43,24 @@ def program():
         return subprocess.run([Path(sys.executable).with_name("mvtec-xai"), *map(str, words)], capture_output=True, text=True, **options)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def own(tmp_path_factory):
+    "A data set in the layout of MVTec AD, with names of its own; `lid` has no masks."
+    root = tmp_path_factory.mktemp("own")
+    make_sample(root, train=6, good=5, per_type=4, size=64, categories=["bottle", "metal_nut"])
+    (root / "sample.json").unlink()
+    (root / "bottle").rename(root / "lid")
+    (root / "metal_nut").rename(root / "washer")
+    shutil.rmtree(root / "lid" / "ground_truth")
+    return root
+
+
+@pytest.fixture(scope="session")
+def finished(own, tmp_path_factory):
+    "A run of all phases on `own`, as small as it gets, its figures in Spanish."
+    run = tmp_path_factory.mktemp("run")
+    plan = Plan(ROOT / "nbs", run, run / "figures", data=str(own), language="es", overrides=TINY)
+    reproduce(plan)
+    return run

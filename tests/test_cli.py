@@ -26,6 +26,8 @@ def test_help_does_not_wait_for_torch():
         (("report", "--date", "yesterday"), "--date yesterday"),
         (("report", "--out", "/proc/memoria.pdf", "--figures", "{tmp}"), "--out"),
         (("inspect", "nowhere", "--run", "{tmp}", "--out", "{tmp}/out"), "no such file"),
+        (("app", "--run", "{tmp}"), "06_pipeline has not finished"),
+        (("app", "--run", "{tmp}", "--language", "fr"), "en, es"),
     ],
 )
 def test_wrong_use_is_one_line_and_code_2(program, tmp_path, words, says):

@@ -14,43 +14,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
+from conftest import ROOT, TINY
 from PIL import Image
 from pypdf import PdfReader
 
-from mvtec_xai.blocks.sample import make_sample
 from mvtec_xai.pipeline import InspectionPipeline
 from mvtec_xai.tools.inspection import COLUMNS
-from mvtec_xai.tools.reproduce import PROFILES, Plan, reproduce
+from mvtec_xai.tools.reproduce import PROFILES, Plan
 
 PHASES = sorted((ROOT / "nbs").glob("0*.ipynb"))
-TINY = {
-    "00_data": {"image_size": 64, "folds": 2},
-    "01_classifier": {"patches": 50, "steps": 8},
-    "02_gradcam": {"side": 64, "probed": 1},
-    "03_autoencoder": {"side": 32, "pixel_steps": 8, "feature_steps": 8},
-    "04_contrastive": {"steps": 5, "views": 1, "shots": [1, 3]},
-}
 
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    "A data set in the layout of MVTec AD, with names of its own; `lid` has no masks."
-    root = tmp_path_factory.mktemp("own")
-    make_sample(root, train=6, good=5, per_type=4, size=64, categories=["bottle", "metal_nut"])
-    (root / "sample.json").unlink()
-    (root / "bottle").rename(root / "lid")
-    (root / "metal_nut").rename(root / "washer")
-    shutil.rmtree(root / "lid" / "ground_truth")
-    return root
-
-
-@pytest.fixture(scope="module")
-def finished(own, tmp_path_factory):
-    run = tmp_path_factory.mktemp("run")
-    plan = Plan(ROOT / "nbs", run, run / "figures", data=str(own), language="es", overrides=TINY)
-    reproduce(plan)
-    return run
 
 
 def test_overrides_are_parameters_that_exist():
