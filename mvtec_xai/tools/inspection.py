@@ -187,7 +187,7 @@ def gallery(cards: list[dict]) -> str:
     page = (resources.files("mvtec_xai.tools") / "gallery.html").read_text(encoding="utf-8")
     return page.replace("__DATA__", data)
 
-# %% ../../nbs/tools/inspection.ipynb #aa5fb3e7
+# %% ../../nbs/tools/inspection.ipynb #6daa8d61
 LINES = "inspections.jsonl"
 
 
@@ -198,7 +198,7 @@ def read_lines(path: Path) -> Iterator[dict]:
 
 
 def _begin(out: Path, resume: bool) -> Path:
-    "The file that lines are added to: a new one, or with `resume` the one that is there without its torn end."
+    "The file that lines are added to: a new one, or with `resume` the one that is there; what a kill tore is removed."
     whole, part = out / LINES, out / f"{LINES}.part"
     if out.is_file():
         raise ValueError(f"{out}: is a file; --out names a folder")
@@ -210,6 +210,9 @@ def _begin(out: Path, resume: bool) -> Path:
         os.replace(whole, part)
     if part.is_file():
         os.truncate(part, part.read_bytes().rfind(b"\n") + 1)
+    for name in ("thumbs", "maps"):
+        for torn in (out / name).rglob(".*.*"):  # `atomic_path` was killed before it could remove them
+            torn.unlink()
     return part
 
 # %% ../../nbs/tools/inspection.ipynb #2e1f35e8
