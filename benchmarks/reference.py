@@ -11,10 +11,10 @@ patches, with which its paper (arXiv 2106.08265) has the same image AUROC as wit
 anomalib is an extra. These make it an environment of its own, which borrows all else from .venv, and run the comparison:
 
     where="import sysconfig; print(sysconfig.get_path('purelib'))"
-    .venv/bin/python -m venv /tmp/reference
-    .venv/bin/python -c "$where" > "$(/tmp/reference/bin/python -c "$where")/borrowed.pth"
-    /tmp/reference/bin/pip install -c constraints.txt -c benchmarks/reference_constraints.txt -e '.[reference]'
-    /tmp/reference/bin/python benchmarks/reference.py --run runs/full --out runs/full/reference
+    .venv/bin/python -m venv .venv-reference
+    .venv/bin/python -c "$where" > "$(.venv-reference/bin/python -c "$where")/borrowed.pth"
+    .venv-reference/bin/pip install -c constraints.txt -c benchmarks/reference_constraints.txt -e '.[reference]'
+    .venv-reference/bin/python benchmarks/reference.py --run runs/full --out runs/full/reference
 """
 
 import argparse

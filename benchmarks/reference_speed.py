@@ -5,7 +5,7 @@ detector at its own size, the backbone at both. `ms_per_image` is the median of 
 size, `model_mb` what the tensors of the model take, `peak_mb` the most memory that the process, with all models in it, took
 meanwhile (Linux only). Environment and options are those of `benchmarks/reference.py`, but phase 01 must be done.
 
-    /tmp/reference/bin/python benchmarks/reference_speed.py --run runs/full --out runs/full/reference --categories screw
+    .venv-reference/bin/python benchmarks/reference_speed.py --run runs/full --out runs/full/reference --categories screw
 """
 
 import argparse

@@ -58,7 +58,7 @@ def opened(browser, tmp_path_factory):
     page.on("dialog", lambda d: page.faults.append(d.message))
     began = time.perf_counter()
     page.goto(file.as_uri())
-    page.wait_for_function("document.querySelectorAll('#map .points path').length > 0")
+    page.locator("#map .points path").first.wait_for(state="attached")
     page.seconds = time.perf_counter() - began
     return page
 

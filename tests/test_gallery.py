@@ -122,6 +122,6 @@ def test_ten_thousand_images(opened, width):
     first = page.locator("article").count()
     assert 0 < first < 500
     page.evaluate("scrollTo(0, document.body.scrollHeight)")
-    page.wait_for_function(f"document.querySelectorAll('article').length > {first}")
+    page.locator("article").nth(first).wait_for(state="attached")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert not said
