@@ -22,7 +22,7 @@ TEXTS = {
         ),
         "others": (
             "The same measures, means of the categories, beside others. *Same images*: run here, on the same images and "
-            "weights, at 256 px; *published*: from the authors, on the whole test set."
+            "weights, anomalib's at 256 px; *published*: from the authors, on the whole test set."
         ),
         "others_head": "| method | measured on | image AUROC | pixel AUROC | AUPRO |",
         "names": {
@@ -46,7 +46,7 @@ TEXTS = {
         ),
         "others": (
             "Las mismas medidas, medias de las categorías, junto a otros. *Mismas imágenes*: ejecutado aquí, con las mismas"
-            " imágenes y pesos, a 256 px; *publicado*: de los autores, con todo el conjunto de prueba."
+            " imágenes y pesos, las de anomalib a 256 px; *publicado*: de los autores, con todo el conjunto de prueba."
         ),
         "others_head": "| método | medido en | AUROC de imagen | AUROC de píxel | AUPRO |",
         "names": {
@@ -57,6 +57,7 @@ TEXTS = {
         },
     },
 }
+NAMES = {"patchcore": "PatchCore", "padim": "PaDiM"}
 PUBLISHED = [("PatchCore, WR50", 0.989, None, None), ("PatchCore, ensemble", None, 0.988, 0.965), ("AE-SSIM", None, 0.904, None)]
 
 
@@ -89,7 +90,7 @@ def other_rows(names: dict[str, str]) -> list[str]:
     "A line for each method, from the tables where it was run here."
     d, where, reference = table("detection").loc["mean"], table("localisation").loc["mean"], table("reference").loc["mean"]
     found = [(names["ours"], "same", d.image_auroc, where.pixel_auroc, where.aupro), (names["probe"], "same", d.probe_auroc, None, None)]
-    found += [(f"{r.method}, anomalib", "same", r.image_auroc, r.pixel_auroc, r.aupro) for r in reference.itertuples()]
+    found += [(f"{NAMES[r.method]}, anomalib", "same", r.image_auroc, r.pixel_auroc, r.aupro) for r in reference.itertuples()]
     found += [(method, "published", *values) for method, *values in PUBLISHED]
     return [" | ".join([method, names[source], *map(number, values)]) for method, source, *values in found]
 
