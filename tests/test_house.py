@@ -55,6 +55,15 @@ def test_notebook_is_clean(notebook):
     assert nbformat.writes(nb) == before, "run nbdev_clean"
 
 
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=ids(NOTEBOOKS))
+def test_a_cell_imports_or_does_something(notebook):
+    "The site is built by executing cells that import; one that does more as well fails there."
+    for cell in nbformat.read(notebook, 4).cells:
+        if cell.cell_type == "code":
+            imports = [isinstance(s, ast.Import | ast.ImportFrom) for s in ast.parse(re.sub(r"^[%!].*", "", cell.source, flags=re.M)).body]
+            assert all(imports) or not any(imports), cell.source
+
+
 @pytest.mark.parametrize("notebook", PHASES, ids=ids(PHASES))
 def test_notebook_explains_itself(notebook):
     cells = nbformat.read(notebook, 4).cells
