@@ -20,7 +20,7 @@ $(STAMP): settings.ini setup.py constraints.txt
 run: $(STAMP)  ## set up, then run all phases on the sample data (about 10 minutes on two cores)
 	$(BIN)/mvtec-xai reproduce --profile sample
 
-test: $(STAMP)  ## set up, then run all that CI checks (about 16 minutes on two cores)
+test: $(STAMP)  ## set up, then run all that CI checks (about 10 minutes on two cores)
 	$(BIN)/ruff check .
 	$(BIN)/python .ci/in_step.py
 	$(BIN)/mvtec-xai reproduce --profile sample --categories bottle,metal_nut,screw --run $(TEST_RUN) --figures $(TEST_RUN)/figures
