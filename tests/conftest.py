@@ -1,4 +1,4 @@
-"""What several tests use: the repository, the installed program, real images where they are, a small finished run."""
+"""What several tests use: the repository, the installed program, real images where they are, a small finished run, a browser."""
 
 import os
 import shutil
@@ -64,3 +64,16 @@ def finished(own, tmp_path_factory):
     plan = Plan(ROOT / "nbs", run, run / "figures", data=str(own), language="es", overrides=TINY)
     reproduce(plan)
     return run
+
+
+@pytest.fixture(scope="session")
+def browser():
+    "Chromium without a window, or a skip where there is none."
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no chromium on this machine")
+    with playwright.sync_playwright() as p:
+        started = p.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+        yield started
+        started.close()

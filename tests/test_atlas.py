@@ -1,6 +1,5 @@
 """The atlas page in a real browser: from disk, without a network, with 5 000 made-up points."""
 
-import shutil
 import time
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 
 from mvtec_xai.atlas import PAGE_MAPS, atlas_page, thumbnail
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 COUNT = 5000
 CATEGORIES = {"nut": ["bent", "flip"], "pill <b>&": ["crack", 'a "quoted" <img src=x onerror=alert(1)>', "scratch"]}
 
@@ -30,17 +28,6 @@ def made_up(count: int) -> tuple[pd.DataFrame, list[str]]:
     region[20:50, 30:60] = True
     pictures = [thumbnail(s, region) for s in spots]
     return points, [pictures[k % 50] for k in range(count)]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM:
-        pytest.skip("no chromium on this machine; `apt-get install chromium` brings it")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as p:
-        found = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,11 @@
 """The gallery in a browser, as a line engineer meets it: opened from disk, filtered, with file names that mean harm."""
 
-import shutil
 
 import pytest
 from PIL import Image
 
 from mvtec_xai.tools.inspection import card, gallery
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HARM = "<img src=x onerror=alert(1)><script>alert(2)</script>\"'.png"
 
 
@@ -39,17 +37,6 @@ LINES = [
     line(HARM, "anomalous", 0.9, category="<b>nut</b>", kind='<i>"odd"</i>'),
     line("settled.png", "normal", 0.4, asked=0.1),
 ]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine")
-    with playwright.sync_playwright() as p:
-        started = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
-        yield started
-        started.close()
 
 
 @pytest.fixture
