@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DEFAULT_BACKBONE', 'PACKAGED_WEIGHTS', 'packaged_weights', 'read_weights', 'match_weights', 'create_backbone',
-           'bare_backbone', 'Normalize', 'pool_maps', 'pooled_features']
+           'bare_backbone', 'Normalize', 'pool_maps']
 
 # %% ../../nbs/blocks/backbones.ipynb #cell003
 from collections.abc import Sequence
@@ -113,25 +113,9 @@ class Normalize(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.std
 
-# %% ../../nbs/blocks/backbones.ipynb #cell025
+# %% ../../nbs/blocks/backbones.ipynb #a246ce1c
 def pool_maps(
     maps: Sequence[Tensor],  # (n, c, h', w') each
 ) -> Tensor:
     "Feature vectors (n, d): the spatial means of the maps, each of unit length, one after the other."
     return torch.cat([nn.functional.normalize(m.mean(dim=(2, 3)), dim=1) for m in maps], dim=1)
-
-
-@torch.no_grad()
-def pooled_features(
-    backbone: nn.Module,
-    images: Tensor,  # (n, 3, h, w), uint8
-    batch: int = 32,
-) -> Tensor:
-    "Feature vectors (n, d), float32, on the CPU, of the maps at the three deepest depths."
-    device = next(backbone.parameters()).device
-    normalize = Normalize(backbone).to(device)
-    rows = []
-    for part in images.split(batch):
-        x = normalize(part.to(device).float() / 255).contiguous(memory_format=torch.channels_last)
-        rows.append(pool_maps(backbone.forward_intermediates(x, indices=3, intermediates_only=True)).cpu())
-    return torch.cat(rows)

@@ -55,18 +55,18 @@ def fold_norms(
     same = all(torch.allclose(a, b, rtol=1e-3, atol=1e-3 * b.abs().max()) for a, b in zip(folded(noise), trunk(noise)))
     return folded if same else trunk
 
-# %% ../../nbs/blocks/features.ipynb #51550726
+# %% ../../nbs/blocks/features.ipynb #bf36a02b
 class PatchMemory(nn.Module):
     "Maps as from `Trunk` to standardised ones and the distance to good patches at each depth, stacked by grid, the finest first."
 
     def __init__(self, channels: Sequence[int], patches: int):
         super().__init__()
-        for k, c in enumerate([*channels, len(channels)]):
+        self.depths = len(channels)
+        for k, c in enumerate([*channels, self.depths]):
             self.register_buffer(f"mean{k}", torch.zeros(c, 1, 1))
             self.register_buffer(f"std{k}", torch.ones(c, 1, 1))
-        for k, c in enumerate(channels):
-            self.register_buffer(f"bank{k}", torch.zeros(patches, c))
-        self.depths = len(channels)
+            if k < self.depths:
+                self.register_buffer(f"bank{k}", torch.zeros(patches, c))
 
     def standardise(self, k: int, x: Tensor) -> Tensor:
         return (x - getattr(self, f"mean{k}")) / getattr(self, f"std{k}")
@@ -79,8 +79,7 @@ class PatchMemory(nn.Module):
             squares = bank.square().sum(dim=1)
             parts = [patches.flatten(0, 1)] if torch.compiler.is_exporting() else patches  # an exported graph has no loop over images
             least = torch.cat([torch.addmm(squares, p, bank.T, alpha=-2).amin(dim=1) for p in parts])  # |b|² - 2pb of the nearest b
-            nearest = (least + patches.square().sum(dim=2).flatten()).clamp(min=0).sqrt()
-            near_map = nearest.reshape(x.shape[0], 1, *x.shape[-2:])
+            near_map = (least + patches.square().sum(dim=2).flatten()).clamp(min=0).sqrt().reshape(x.shape[0], 1, *x.shape[-2:])
             found.append(F.interpolate(near_map, standardised[0].shape[-2:], mode="bilinear", align_corners=False))
         return torch.cat(found, dim=1)
 

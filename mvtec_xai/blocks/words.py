@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import Formatter
 
-# %% ../../nbs/blocks/words.ipynb #e7f572e9
+# %% ../../nbs/blocks/words.ipynb #119a328b
 SPANISH = {
     # 00
     "defective images of the type": "imágenes defectuosas del tipo",
@@ -49,6 +49,10 @@ SPANISH = {
     "gradcam_last_stage": "Grad-CAM, última etapa",
     "gaussian": "gaussiana",
     "random": "azar",
+}
+
+# %% ../../nbs/blocks/words.ipynb #a3b9b3be
+SPANISH |= {
     # 03
     "image": "imagen",
     "reconstruction": "reconstrucción",

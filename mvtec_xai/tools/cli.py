@@ -59,7 +59,7 @@ def data_check(root: Annotated[Path, typer.Argument(help="Folder of the categori
     if len(problems):
         raise typer.Exit(1)
 
-# %% ../../nbs/tools/cli.ipynb #926cab9b
+# %% ../../nbs/tools/cli.ipynb #bd430b18
 @app.command()
 def reproduce(
     profile: Annotated[str, typer.Option(help="sample: small, for a look; full: for real data.")] = "sample",
@@ -82,35 +82,29 @@ def reproduce(
 
     if profile not in tool.PROFILES:
         raise ValueError(f"no profile {profile!r}; there are {', '.join(tool.PROFILES)}")
-    if data is None and profile != "sample":
-        raise ValueError(f"profile {profile} needs --data ROOT; get MVTec AD with `mvtec-xai data download ROOT`, or take --profile sample")
-    if data is not None and not data.is_dir():
-        raise FileNotFoundError(f"{data}: no such folder; --data names the root of a data set")
-    if weights is not None and not (backbone and weights.is_file()):
-        raise ValueError(f"--weights {weights}: no such file" if backbone else "--weights needs --backbone, the timm name of their network")
+    _check_inputs(profile, data, backbone, weights)
     language = language or ("es" if profile == "full" else "en")
     words_of(language)  # an unknown one is an error before anything is done
     repository = tool.find_repository()
     run = (run or repository / "runs" / profile).absolute()
     figures = (figures or (run / "figures" if data else repository / "figures")).absolute()
     chosen = [c.strip() for c in categories.split(",") if c.strip()]
-    plan = tool.Plan(
-        repository / "nbs",
-        run,
-        figures,
-        str(data.absolute()) if data else "",
-        chosen,
-        profile,
-        seed,
-        language=language,
-        backbone=backbone,
-        weights=str(weights.absolute()) if weights else "",
-    )
+    root, file = (str(p.absolute()) if p else "" for p in (data, weights))
+    plan = tool.Plan(repository / "nbs", run, figures, root, chosen, profile, seed, language=language, backbone=backbone, weights=file)
     manifest = tool.reproduce(plan, only, start, force, say=lambda line: print(line, flush=True))
     failed = (report or (report is None and profile == "full")) and _report_of(plan, manifest)
     print("\n" + tool.summary(plan, manifest))
     if failed:
         raise RuntimeError(failed)
+
+# %% ../../nbs/tools/cli.ipynb #bfa76dcb
+def _check_inputs(profile: str, data: Path | None, backbone: str, weights: Path | None) -> None:
+    if data is None and profile != "sample":
+        raise ValueError(f"profile {profile} needs --data ROOT; get MVTec AD with `mvtec-xai data download ROOT`, or take --profile sample")
+    if data is not None and not data.is_dir():
+        raise FileNotFoundError(f"{data}: no such folder; --data names the root of a data set")
+    if weights is not None and not (backbone and weights.is_file()):
+        raise ValueError(f"--weights {weights}: no such file" if backbone else "--weights needs --backbone, the timm name of their network")
 
 
 def _report_of(plan, manifest: dict) -> str | None:

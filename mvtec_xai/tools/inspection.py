@@ -215,7 +215,7 @@ def _begin(out: Path, resume: bool) -> Path:
             torn.unlink()
     return part
 
-# %% ../../nbs/tools/inspection.ipynb #2e1f35e8
+# %% ../../nbs/tools/inspection.ipynb #ba55f53e
 def inspect_files(
     pipeline: InspectionPipeline,
     files: dict[Path, str],  # as from `find_images`
@@ -244,7 +244,7 @@ def inspect_files(
     os.replace(part, out / LINES)
     return failed
 
-
+# %% ../../nbs/tools/inspection.ipynb #ed99f2a0
 def _summarise(part: Path, out: Path) -> int:
     "Write table and gallery from the lines; how many of them are errors."
     cards = []
