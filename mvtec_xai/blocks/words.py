@@ -51,7 +51,7 @@ SPANISH = {
     "random": "azar",
 }
 
-# %% ../../nbs/blocks/words.ipynb #a3b9b3be
+# %% ../../nbs/blocks/words.ipynb #15638530
 SPANISH |= {
     # 03
     "image": "imagen",
@@ -81,6 +81,10 @@ SPANISH |= {
     "supcon, whole": "SupCon, imagen entera",
     "supcon, heatmap": "SupCon, mapa",
     "supcon, mask": "SupCon, máscara",
+}
+
+# %% ../../nbs/blocks/words.ipynb #b6e2665e
+SPANISH |= {
     # 05
     "UMAP": "UMAP",
     "t-SNE": "t-SNE",
