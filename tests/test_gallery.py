@@ -59,13 +59,18 @@ def opened(browser, tmp_path):
 
 
 def names(page) -> list[str]:
-    return page.locator("article .n:last-child").all_inner_texts()
+    return texts(page.locator("article .n:last-child"))
+
+
+def texts(found) -> list[str]:
+    "What is written, whether the browser has drawn it yet or not: cards are drawn when they come into view."
+    return found.all_text_contents()
 
 
 def test_what_a_person_must_decide_comes_first(opened):
     page, asked, said = opened(LINES)
     assert names(page) == ["doubtful.png", "clear.png", HARM, "broken.png", "settled.png", "calm.png"]
-    text = page.locator("article").all_inner_texts()
+    text = texts(page.locator("article"))
     assert "Undecided: a person decides" in text[0] and "stranger than 90 % of good parts" in text[0]
     assert "99 % sure" in text[1] and "scratch (71 %)" in text[1] and "else bent or cut" in text[1] and "scratch/007" in text[1]
     assert "cannot be read" in text[3] and "sure" not in text[3]
@@ -94,10 +99,9 @@ def test_filters_and_their_counts(opened):
 
 def test_harmless_and_offline(opened):
     page, asked, said = opened(LINES)
-    page.wait_for_timeout(300)
+    page.wait_for_function("document.querySelector('img[src=\"thumbs/clear.jpg\"]').naturalWidth === 224")
     assert not said and page.locator("article script, article b, article i, article img[src=x]").count() == 0
     assert all(url.startswith("file:") for url in asked)
-    assert page.evaluate("document.querySelector('img[src=\"thumbs/clear.jpg\"]').naturalWidth") == 224
     blocked = page.evaluate("fetch('https://example.org').then(() => 'went out', () => 'stayed')")
     assert blocked == "stayed" and all(url.startswith("file:") for url in asked)
 
