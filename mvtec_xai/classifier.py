@@ -7,7 +7,7 @@ __all__ = ['DenseHead', 'soft_maximum', 'Detector', 'mean_logit', 'Examples', 'p
            'HeadData', 'HeadTraining', 'train_head', 'deal_parts', 'train_members', 'save_detector', 'load_trunk',
            'load_detector', 'describe_images', 'judge_maps']
 
-# %% ../nbs/01_classifier.ipynb #0d622d87
+# %% ../nbs/01_classifier.ipynb #63fd6c6b
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,12 +21,12 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from .blocks.backbones import bare_backbone, pool_maps
-from .blocks.features import PatchMemory, Trunk, fit_memories
+from .blocks.features import BANKS, PatchMemory, Trunk, fit_memories
 from .blocks.runs import read_json, read_tensors, write_tensors
 from .blocks.training import AUGMENTATIONS, Augmentation, balanced_weights, fit, make_loader
 from .blocks.training import random_grid, relight, resample
 
-# %% ../nbs/01_classifier.ipynb #70a91298
+# %% ../nbs/01_classifier.ipynb #240f3991
 class DenseHead(nn.Module):
     "Maps as from `PatchMemory` to logits (n,) of the images and logits (n, h, w) of their patches."
 
@@ -35,7 +35,7 @@ class DenseHead(nn.Module):
         self.project = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
         self.hidden = nn.ReLU()
         self.patch = nn.Sequential(nn.Dropout2d(0.2), nn.Conv2d(width, 1, 1))
-        self.whole = nn.Linear(sum(channels), 1)
+        self.whole = nn.Linear(sum(channels) + len(BANKS), 1)
         self.scale = nn.Parameter(torch.ones(1))
         nn.init.zeros_(self.whole.weight)
         nn.init.constant_(self.patch[1].bias, -3.0)  # few patches are defective
@@ -45,7 +45,9 @@ class DenseHead(nn.Module):
         for x in finer[::-1]:
             projected = x + F.interpolate(projected, x.shape[-2:], mode="bilinear", align_corners=False)
         patches = self.patch(self.hidden(projected))[:, 0]
-        whole = self.whole(torch.cat([x.mean(dim=(2, 3)) for x in maps], dim=1))[:, 0]
+        far = maps[0][:, : len(BANKS)].flatten(2)  # the distances come first
+        farthest = far.topk(-(-far.shape[2] // 100), dim=2).values.mean(dim=2)
+        whole = self.whole(torch.cat([farthest, *(x.mean(dim=(2, 3)) for x in maps)], dim=1))[:, 0]
         return self.scale * soft_maximum(patches) + whole, patches
 
 
@@ -105,7 +107,7 @@ def pass_through(trunk: Trunk, images: np.ndarray, masks: np.ndarray, rows: np.n
         share = F.interpolate(mask, maps[0].shape[-2:], mode="area")[:, 0]
         yield [m.half().cpu() for m in maps], share.half(), pool_maps(maps[1:]).cpu()
 
-# %% ../nbs/01_classifier.ipynb #e57de5d1
+# %% ../nbs/01_classifier.ipynb #114fba8c
 @torch.no_grad()
 def make_examples(
     trunk: Trunk,
@@ -114,7 +116,7 @@ def make_examples(
     index: pd.DataFrame,  # (n) rows: category, folder, label
     category: str,
     views: int,  # altered copies of every image in test/
-    patches: int,  # remembered at each depth
+    patches: int,  # remembered in each bank
     seed: int = 0,
 ) -> Examples:
     "The examples of a category; its memory is of `train/good`, which must hold two images at least."
@@ -244,7 +246,7 @@ def train_members(
     part = deal_parts(index, learn, parts, seed)
     return [train_head(examples, index, learn & (part != k), part == k, config, seed + k) for k in range(parts)], part
 
-# %% ../nbs/01_classifier.ipynb #98fd2f42
+# %% ../nbs/01_classifier.ipynb #0b14a2d2
 def save_detector(folder: str | Path, category: str, name: str, detector: Detector) -> None:
     "Write memory and heads of a category's detector as `folder/category/name.safetensors`."
     state = {k: v for k, v in detector.state_dict().items() if not k.startswith("trunk.")}
@@ -267,8 +269,8 @@ def load_detector(
 ) -> Detector:
     "A detector of a run, in evaluation mode, on the GPU if there is one."
     trunk, state = trunk or load_trunk(folder), read_tensors(Path(folder) / category / f"{name}.safetensors")
-    depths = sum(key.startswith("memory.bank") for key in state)
-    memory = PatchMemory([state[f"memory.mean{k}"].shape[0] for k in range(depths)], state["memory.bank0"].shape[0])
+    *channels, _ = [state[key].shape[0] for key in sorted(k for k in state if k.startswith("memory.mean"))]  # the last: distances
+    memory = PatchMemory(channels, state["memory.bank0"].shape[0])
     layers = [v for k, v in state.items() if k.startswith("heads.0.project.") and k.endswith("weight")]
     channels, width = [v.shape[1] for v in layers], layers[0].shape[0]
     heads = [DenseHead(channels, width) for _ in range(sum(key.endswith(".scale") for key in state))]

@@ -73,6 +73,7 @@ def reproduce(
     seed: int = 0,
     backbone: Annotated[str, typer.Option(help="timm name of the frozen network; default: tf_efficientnet_lite0.")] = "",
     weights: Annotated[Path | None, typer.Option(help="Its weight file; default: an installed package, then timm's hub.")] = None,
+    image_size: Annotated[int, typer.Option(help="Side that images are resized to, in pixels; default: of the profile.")] = 0,
     language: Annotated[str, typer.Option(help="Of the figures' labels: en or es; default: es for full, else en.")] = "",
     report: Annotated[bool | None, typer.Option(help="Build RUN/memoria.pdf at the end; default: for full.")] = None,
 ) -> None:
@@ -82,7 +83,7 @@ def reproduce(
 
     if profile not in tool.PROFILES:
         raise ValueError(f"no profile {profile!r}; there are {', '.join(tool.PROFILES)}")
-    _check_inputs(profile, data, backbone, weights)
+    _check_inputs(profile, data, backbone, weights, image_size)
     language = language or ("es" if profile == "full" else "en")
     words_of(language)  # an unknown one is an error before anything is done
     repository = tool.find_repository()
@@ -90,7 +91,8 @@ def reproduce(
     figures = (figures or (run / "figures" if data else repository / "figures")).absolute()
     chosen = [c.strip() for c in categories.split(",") if c.strip()]
     root, file = (str(p.absolute()) if p else "" for p in (data, weights))
-    plan = tool.Plan(repository / "nbs", run, figures, root, chosen, profile, seed, language=language, backbone=backbone, weights=file)
+    network = {"backbone": backbone, "weights": file, "image_size": image_size}
+    plan = tool.Plan(repository / "nbs", run, figures, root, chosen, profile, seed, language, **network)
     manifest = tool.reproduce(plan, only, start, force, say=lambda line: print(line, flush=True))
     failed = (report or (report is None and profile == "full")) and _report_of(plan, manifest)
     print("\n" + tool.summary(plan, manifest))
@@ -98,11 +100,13 @@ def reproduce(
         raise RuntimeError(failed)
 
 # %% ../../nbs/tools/cli.ipynb #bfa76dcb
-def _check_inputs(profile: str, data: Path | None, backbone: str, weights: Path | None) -> None:
+def _check_inputs(profile: str, data: Path | None, backbone: str, weights: Path | None, image_size: int) -> None:
     if data is None and profile != "sample":
         raise ValueError(f"profile {profile} needs --data ROOT; get MVTec AD with `mvtec-xai data download ROOT`, or take --profile sample")
     if data is not None and not data.is_dir():
         raise FileNotFoundError(f"{data}: no such folder; --data names the root of a data set")
+    if image_size and image_size < 64:
+        raise ValueError(f"--image-size {image_size}: at least 64 pixels are needed")
     if weights is not None and not (backbone and weights.is_file()):
         raise ValueError(f"--weights {weights}: no such file" if backbone else "--weights needs --backbone, the timm name of their network")
 

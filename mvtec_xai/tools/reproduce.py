@@ -45,7 +45,7 @@ PROFILES = {
     "sample": {},
     "full": {
         "00_data": {"image_size": 448, "folds": 5},
-        "01_classifier": {"patches": 2000, "members": 3, "steps": 200},
+        "01_classifier": {"patches": 1000, "members": 3, "steps": 200},
         "03_autoencoder": {"pixel_steps": 400, "feature_steps": 400},
         "04_contrastive": {"steps": 120},
     },
@@ -66,6 +66,7 @@ class Plan:
     language: str = "en"  # of the figures' labels
     backbone: str = ""  # timm name; empty: that of phase 01's notebook
     weights: str = ""  # a weight file for it
+    image_size: int = 0  # pixels; 0: that of the profile
     reads: dict[str, Sequence[str]] = field(default_factory=lambda: READS)
     overrides: dict[str, dict] | None = None  # parameters by phase; None: those of the profile
 
@@ -77,6 +78,8 @@ class Plan:
         if phase == "01_classifier" and self.backbone:
             values |= {"backbone": self.backbone, "weights": self.weights}
         values |= (PROFILES[self.profile] if self.overrides is None else self.overrides).get(phase, {})
+        if phase == "00_data" and self.image_size:
+            values["image_size"] = self.image_size
         if unknown := sorted(set(values) - parameter_names(self.notebooks / f"{phase}.ipynb")):
             raise ValueError(
                 f"{phase}.ipynb: its parameters cell has no {', '.join(unknown)}; add them there or drop them from profile {self.profile}"
