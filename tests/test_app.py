@@ -105,6 +105,8 @@ def test_uploads_good_and_bad(page, tmp_path):
     def upload(path) -> None:
         if (clear := page.get_by_label("Clear", exact=True)).count():
             clear.click()
+            expect(page.locator(".preview, .problem >> text=.png")).to_have_count(0)  # else the answer to this may come after the upload's
+            expect(clear).to_have_count(0)
         page.set_input_files("input[type=file]", path)
 
     inspect("no image yet")
