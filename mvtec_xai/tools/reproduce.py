@@ -115,7 +115,7 @@ def local_imports(code: str, module: str = "") -> set[str]:
 
 
 def source_digest(notebook: Path) -> str:
-    "A hash of a notebook's code and of all the package's modules behind it."
+    "A hash of a notebook's code and of all the package's modules behind it, with the pages that they fill in."
     code = "\n".join(c.source for c in nbformat.read(notebook, as_version=4).cells if c.cell_type == "code")
     package, seen, todo = Path(mvtec_xai.__file__).parent, {}, sorted(local_imports(code))
     while todo:
@@ -123,6 +123,8 @@ def source_digest(notebook: Path) -> str:
         if name not in seen:
             seen[name] = (package / (name.replace(".", "/") + ".py")).read_text(encoding="utf-8")
             todo += sorted(local_imports(seen[name], name))
+    pages = [page for page in package.rglob("*.html") if any(page.name in text for text in (code, *seen.values()))]
+    seen |= {page.name: page.read_text(encoding="utf-8") for page in pages}
     return hashlib.sha256(json.dumps([code, sorted(seen.items())]).encode()).hexdigest()
 
 
