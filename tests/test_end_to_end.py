@@ -25,7 +25,6 @@ from mvtec_xai.tools.reproduce import PROFILES, Plan
 PHASES = sorted((ROOT / "nbs").glob("0*.ipynb"))
 
 
-
 def test_overrides_are_parameters_that_exist():
     for phase in TINY.keys() | PROFILES["full"].keys():
         Plan(ROOT / "nbs", ROOT, ROOT, overrides=TINY | PROFILES["full"]).parameters(phase)

@@ -1,6 +1,5 @@
 """The gallery in a browser, as a line engineer meets it: opened from disk, filtered, with file names that mean harm."""
 
-
 import pytest
 from PIL import Image
 

@@ -21,12 +21,13 @@ TEXTS = {
             "| category | images | image AUROC | F1 | calibration error | pixel AUROC | AUPRO | pointing game | type | left to a person |"
         ),
         "others": (
-            "The same measures, means of the categories, beside others. *Same images*: run here, on the same images and "
-            "weights, anomalib's at 256 px; *published*: from the authors, on the whole test set."
+            "The same measures, means of the categories, beside others. *Same images*: run here, on the same images; "
+            "those of anomalib and the linear probe with the weights of the first row, anomalib's at 256 px; *published*: from the "
+            "authors, on the whole test set."
         ),
         "others_head": "| method | measured on | image AUROC | pixel AUROC | AUPRO |",
         "names": {
-            "ours": "this project",
+            "ours": "this project, `{}` at {} px",
             "probe": "linear probe on the frozen network",
             "same": "same images",
             "published": "published",
@@ -46,11 +47,12 @@ TEXTS = {
         ),
         "others": (
             "Las mismas medidas, medias de las categorías, junto a otros. *Mismas imágenes*: ejecutado aquí, con las mismas"
-            " imágenes y pesos, las de anomalib a 256 px; *publicado*: de los autores, con todo el conjunto de prueba."
+            " imágenes; los de anomalib y la sonda, con los pesos de la primera fila, los de anomalib a 256 px; *publicado*: de los"
+            " autores, con todo el conjunto de prueba."
         ),
         "others_head": "| método | medido en | AUROC de imagen | AUROC de píxel | AUPRO |",
         "names": {
-            "ours": "este proyecto",
+            "ours": "este proyecto, `{}` a {} px",
             "probe": "sonda lineal sobre la red congelada",
             "same": "mismas imágenes",
             "published": "publicado",
@@ -88,8 +90,9 @@ def own_rows() -> list[str]:
 
 def other_rows(names: dict[str, str]) -> list[str]:
     "A line for each method, from the tables where it was run here."
-    d, where, reference = table("detection").loc["mean"], table("localisation").loc["mean"], table("reference").loc["mean"]
-    found = [(names["ours"], "same", d.image_auroc, where.pixel_auroc, where.aupro), (names["probe"], "same", d.probe_auroc, None, None)]
+    backbones, reference = pd.read_csv(TABLES / "backbones.csv"), table("reference").loc["mean"]
+    own = [(names["ours"].format(r.backbone, r.image_size), "same", r.image_auroc, r.pixel_auroc, r.aupro) for r in backbones.itertuples()]
+    found = [*own, (names["probe"], "same", table("detection").loc["mean"].probe_auroc, None, None)]
     found += [(f"{NAMES[r.method]}, anomalib", "same", r.image_auroc, r.pixel_auroc, r.aupro) for r in reference.itertuples()]
     found += [(method, "published", *values) for method, *values in PUBLISHED]
     return [" | ".join([method, names[source], *map(number, values)]) for method, source, *values in found]
