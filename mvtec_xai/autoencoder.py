@@ -146,7 +146,7 @@ def percentile_among(
 # %% ../nbs/03_autoencoder.ipynb #7646e9cf
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # 0 means: not asked
 COST_OF_ERROR = 5  # in reviews saved
-LEAST_SAVING = 2  # reviews
+LEAST_SAVING = COST_OF_ERROR + 1  # reviews: more than one further wrong answer would cost
 
 
 def fuse(
