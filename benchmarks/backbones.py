@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mvtec_xai.blocks.runs import atomic_path, read_json
+from mvtec_xai.blocks.runs import atomic_path, read_json, read_table
 
 MEASURES = {
     "detection": ["image_auroc", "auroc_low", "auroc_high", "f1", "f1_low", "f1_high", "ece", "probe_auroc"],
@@ -23,7 +23,7 @@ MEASURES = {
 def row_of(run: Path) -> dict:
     "The row of a run: means of the categories, and the least category of either AUROC."
     config, manifest = read_json(run / "01_classifier" / "config.json"), read_json(run / "manifest.json")
-    row = {"backbone": config["backbone"], "image_size": config["image_size"], "data": manifest["data_fingerprint"]}
+    row = {"backbone": config["backbone"], "image_size": config["image_size"]}
     for table, measures in MEASURES.items():
         measured = pd.read_csv(run / "figures" / "tables" / f"{table}.csv").set_index("category")
         row |= {"images": int(measured.loc["mean", "images"])} if "images" in measured else {}
@@ -37,9 +37,9 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+", help="runs whose phases 00 to 02 are done")
     parser.add_argument("--out", type=Path, required=True, help="folder of the table")
     args = parser.parse_args()
-    table = pd.DataFrame([row_of(run) for run in args.runs])
-    if table.pop("data").nunique() > 1:
+    if len({frozenset(read_table(run / "00_data" / "index.parquet").image_id) for run in args.runs}) > 1:
         parser.error("these runs are of different images, so their figures cannot stand side by side")
+    table = pd.DataFrame([row_of(run) for run in args.runs])
     with atomic_path(args.out / "backbones.csv") as path:
         table.to_csv(path, index=False)
     print(table.T.to_string())
