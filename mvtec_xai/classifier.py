@@ -288,7 +288,7 @@ def describe_images(
     "The maps that the heads look at, (n, c, h', w') each, float16, on the CPU."
     device, parts = next(detector.parameters()).device, []
     for start in range(0, len(images), batch):
-        x = torch.from_numpy(np.ascontiguousarray(images[start : start + batch])).permute(0, 3, 1, 2).to(device).float() / 255
+        x = torch.from_numpy(np.array(images[start : start + batch])).permute(0, 3, 1, 2).to(device).float() / 255
         parts.append([m.half().cpu() for m in detector.describe(x)])
     return [torch.cat(grid) for grid in zip(*parts)]
 

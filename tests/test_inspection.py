@@ -4,7 +4,9 @@ import csv
 import json
 import os
 import random
+import signal
 import struct
+import sys
 import zlib
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 from PIL import Image
 
 from mvtec_xai.pipeline import Inspection, InspectionPipeline
-from mvtec_xai.tools.inspection import COLUMNS, find_images, inspect_files
+from mvtec_xai.tools.inspection import COLUMNS, find_images, inspect_files, remembered_interrupts
 
 
 class ByBrightness:
@@ -130,3 +132,14 @@ def test_new_images_join_those_that_are_done(folder, tmp_path):
     assert (tmp_path / "out" / "thumbs" / "b.jpg").stat().st_mtime_ns == first
     inspect_files(ByBrightness(), find_images([folder / "b.png"]), tmp_path / "out")  # without resume: anew
     assert len((tmp_path / "out" / "inspections.csv").read_text().splitlines()) == 2
+
+
+def test_ctrl_c_inside_a_destructor_is_not_lost(monkeypatch):
+    class Interrupted:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(sys, "unraisablehook", lambda about: None)
+    with remembered_interrupts() as seen:
+        Interrupted()
+        assert seen == [signal.SIGINT]  # it came, and the program went on

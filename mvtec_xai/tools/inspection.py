@@ -4,17 +4,20 @@
 
 # %% auto #0
 __all__ = ['ENDINGS', 'COLUMNS', 'ORDER', 'CARD_COLOURS', 'LINES', 'find_images', 'unique_name', 'Judged', 'judge', 'thumbnail',
-           'card', 'gallery', 'read_lines', 'inspect_files', 'inspect_paths']
+           'card', 'gallery', 'read_lines', 'remembered_interrupts', 'inspect_files', 'inspect_paths']
 
-# %% ../../nbs/tools/inspection.ipynb #b75fbdd7
+# %% ../../nbs/tools/inspection.ipynb #e41dfa0a
 import csv
 import glob
 import hashlib
 import json
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from itertools import islice
@@ -215,7 +218,26 @@ def _begin(out: Path, resume: bool) -> Path:
             torn.unlink()
     return part
 
-# %% ../../nbs/tools/inspection.ipynb #ba55f53e
+# %% ../../nbs/tools/inspection.ipynb #cfce8a73
+@contextmanager
+def remembered_interrupts() -> Iterator[list[int]]:
+    "A list that grows with every Ctrl-C meanwhile, which is raised as ever; empty outside the main thread, where none arrives."
+    seen, before = [], signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    if before is None or threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+# %% ../../nbs/tools/inspection.ipynb #f666826c
 def inspect_files(
     pipeline: InspectionPipeline,
     files: dict[Path, str],  # as from `find_images`
@@ -233,10 +255,12 @@ def inspect_files(
     rest = {path: unique_name(name, taken) for path, name in files.items() if str(path) not in done}
     finish = threaded(lambda judged: _save_pictures(pipeline, judged, out, save_maps), judge(pipeline, rest, category, batch), batch)
     try:
-        with open(part, "a", encoding="utf-8") as lines:
+        with remembered_interrupts() as asked_to_stop, open(part, "a", encoding="utf-8") as lines:
             for judged in tqdm(finish, total=len(files), initial=len(files) - len(rest), desc="images", disable=None):
                 lines.write(json.dumps(judged.to_dict()) + "\n")
                 lines.flush()
+                if asked_to_stop:
+                    raise KeyboardInterrupt
     except KeyboardInterrupt:
         _summarise(part, out)
         raise
