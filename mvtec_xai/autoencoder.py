@@ -111,7 +111,7 @@ def shrink(
 ) -> Tensor:
     "The images as (n, 3, side, side), 0..1, with antialiasing."
     parts = np.array_split(images, -(-len(images) // 64))
-    x = [torch.from_numpy(np.array(part)).permute(0, 3, 1, 2).float() / 255 for part in parts]
+    x = [torch.from_numpy(np.ascontiguousarray(part)).permute(0, 3, 1, 2).float() / 255 for part in parts]
     return torch.cat([F.interpolate(p, (side, side), mode="bilinear", antialias=True, align_corners=False) for p in x])
 
 

@@ -269,8 +269,8 @@ def load_detector(
 ) -> Detector:
     "A detector of a run, in evaluation mode, on the GPU if there is one."
     trunk, state = trunk or load_trunk(folder), read_tensors(Path(folder) / category / f"{name}.safetensors")
-    *channels, _ = [state[key].shape[0] for key in sorted(k for k in state if k.startswith("memory.mean"))]  # the last: distances
-    memory = PatchMemory(channels, state["memory.bank0"].shape[0])
+    *depths, _ = [state[key].shape[0] for key in sorted(k for k in state if k.startswith("memory.mean"))]  # the last: distances
+    memory = PatchMemory(depths, state["memory.bank0"].shape[0])
     layers = [v for k, v in state.items() if k.startswith("heads.0.project.") and k.endswith("weight")]
     channels, width = [v.shape[1] for v in layers], layers[0].shape[0]
     heads = [DenseHead(channels, width) for _ in range(sum(key.endswith(".scale") for key in state))]

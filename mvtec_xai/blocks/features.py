@@ -154,7 +154,7 @@ def fit_memories(
 
 
 def _draw_patches(memory: PatchMemory, maps: Sequence[Tensor], count: int, generator: torch.Generator) -> list[Tensor]:
-    "At most `count` standardised neighbourhoods (count, c') of `maps` for each bank, as many of each image."
+    "About `count` standardised neighbourhoods (n, c') of `maps` for each bank, as many of each image."
     drawn = [[] for _ in BANKS]
     for image in zip(*maps):
         around = neighbourhoods([memory.standardise(k, x[None].float()) for k, x in enumerate(image)])

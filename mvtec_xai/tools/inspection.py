@@ -221,14 +221,14 @@ def _begin(out: Path, resume: bool) -> Path:
 # %% ../../nbs/tools/inspection.ipynb #cfce8a73
 @contextmanager
 def remembered_interrupts() -> Iterator[list[int]]:
-    "A list that grows with every Ctrl-C meanwhile, which is raised as ever; empty outside the main thread, where none arrives."
+    "A list that grows with every Ctrl-C meanwhile, which does what it always does; empty where none arrives (threads, ignored signals)."
     seen, before = [], signal.getsignal(signal.SIGINT)
 
     def note(number: int, frame) -> None:
         seen.append(number)
-        raise KeyboardInterrupt
+        before(number, frame)
 
-    if before is None or threading.current_thread() is not threading.main_thread():
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
         yield seen
         return
     signal.signal(signal.SIGINT, note)
