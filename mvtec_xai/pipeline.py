@@ -29,7 +29,7 @@ from .blocks.metrics import to_probability
 from .blocks.plots import VERDICT_COLOURS
 from .blocks.runs import files_read, read_json, read_tensors, write_json
 from .classifier import Detector, describe_images, judge_maps, load_detector, load_trunk
-from .contrastive import TypeModel, load_type_model, region_features
+from .contrastive import TypeModel, describe_defects, load_type_model
 from .data import read_image, resize_image
 from .gradcam import enlarge, explain_heads, outline_region
 
@@ -101,7 +101,7 @@ class RunModels:
     types: dict  # of 04_contrastive
     autoencoders: dict[str, FeatureAutoencoder]  # of the categories where they may verify
     type_models: dict[str, TypeModel]
-    reference: dict[str, torch.Tensor]  # embeddings (n, 64) of the known defects of each category
+    reference: dict[str, torch.Tensor]  # embeddings (n, 128) of the known defects of each category
 
 # %% ../nbs/06_pipeline.ipynb #cell016
 def load_models(
@@ -158,10 +158,18 @@ def verify(models: RunModels, inspection: Inspection, maps: list[torch.Tensor]) 
     inspection.verdict = verdict_of(fused, inspection.low, inspection.high)
 
 # %% ../nbs/06_pipeline.ipynb #54be2443
-def name_type(models: RunModels, inspection: Inspection, maps: list[torch.Tensor], neighbours: int = 3) -> None:
-    "Fill in type, distances and the `neighbours` most similar known defects from the `maps` of the image and its `region`."
+def name_type(
+    models: RunModels,
+    inspection: Inspection,
+    image: np.ndarray,  # (s, s, 3) uint8
+    maps: list[torch.Tensor],  # of the image
+    neighbours: int = 3,
+) -> None:
+    "Fill in type, distances and the `neighbours` most similar known defects, from the image, its maps and its region."
     model, category = models.type_models[inspection.category], inspection.category
-    embedding = model.embed(region_features(maps, torch.from_numpy(inspection.region)[None]))
+    picture = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
+    region = torch.from_numpy(inspection.region)[None].float()
+    embedding = model.embed(describe_defects(models.detectors[category], picture, maps, region))
     inspection.defect_type, inspection.type_confidence = model.name(embedding)[0]
     inspection.type_distances = dict(zip(model.types, model.distances(embedding)[0].tolist()))
     distance, place = torch.cdist(embedding, models.reference[category])[0].sort()
@@ -189,7 +197,7 @@ def threaded(
 # %% ../nbs/06_pipeline.ipynb #7ad58b59
 BATCH = 16  # images that pass the network together
 PLAN = "06_pipeline/pipeline.json"
-FORMAT = 1  # of saved pipelines; to be raised when a phase changes what it keeps
+FORMAT = 2  # of saved pipelines; to be raised when a phase changes what it keeps
 
 # %% ../nbs/06_pipeline.ipynb #d0499d36
 def _copy_files(source: Path | None, files: dict[Path, int], folder: Path) -> Path:
@@ -306,17 +314,17 @@ def _decide(models: RunModels, images: Iterator[np.ndarray], paths: list[str | N
     inspections = [Inspection(path, c, verdict_of(p, low, high), float(p), low, high) for path, c, p in zip(paths, categories, probability)]
     clock.stop("detect")
 
-    doubtful = [(i, own) for i, own in zip(inspections, maps) if i.verdict != "normal"]
-    for inspection, own in doubtful:
+    doubtful = [(i, image, own) for i, image, own in zip(inspections, arrays, maps) if i.verdict != "normal"]
+    for inspection, _, own in doubtful:
         explain(models, inspection, own)
     clock.stop("explain")
-    for inspection, own in doubtful:
+    for inspection, _, own in doubtful:
         if inspection.verdict == "review" and inspection.category in models.autoencoders:
             verify(models, inspection, own)
     clock.stop("verify")
-    for inspection, own in doubtful:
+    for inspection, image, own in doubtful:
         if inspection.verdict != "normal" and inspection.category in models.type_models:
-            name_type(models, inspection, own)
+            name_type(models, inspection, image, own)
     clock.stop("type")
     for inspection in inspections:
         inspection.timings = dict(clock.stages)
