@@ -2,15 +2,19 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import ROOT
 
-from mvtec_xai.tools.reproduce import PhaseError, Plan, reproduce, summary
+import mvtec_xai
+from mvtec_xai.tools.reproduce import PhaseError, Plan, reproduce, source_digest, summary
 
 READS = {"00_data": (), "01_slow": ("00_data",), "02_last": ("01_slow",)}
 CODE = """from pathlib import Path; import time
@@ -106,3 +110,12 @@ def test_two_at_once_are_refused(plan):
     (plan.run / "lock").write_text("1")
     with pytest.raises(RuntimeError, match="process 1"):
         reproduce(plan)
+
+
+def test_a_page_that_changes_is_a_changed_source_of_its_phase(tmp_path, monkeypatch):
+    package = shutil.copytree(Path(mvtec_xai.__file__).parent, tmp_path / "mvtec_xai")
+    monkeypatch.setattr(mvtec_xai, "__file__", str(package / "__init__.py"))
+    phases = [ROOT / "nbs" / f"{name}.ipynb" for name in ("03_autoencoder", "05_atlas")]
+    before = [source_digest(phase) for phase in phases]
+    (package / "atlas.html").write_text("<p>another page</p>")
+    assert [source_digest(phase) == old for phase, old in zip(phases, before)] == [True, False]
