@@ -77,6 +77,11 @@ def test_what_a_person_must_decide_comes_first(opened):
     assert not said
 
 
+def test_a_very_high_probability_is_not_called_certain(opened):
+    page, _, _ = opened([line("plain.png", "anomalous", 0.99999), line("calm.png", "normal", 0.00001)])
+    assert ["over 99 % sure" in text for text in texts(page.locator("article"))] == [True, True]
+
+
 def test_filters_and_their_counts(opened):
     page, _, _ = opened(LINES)
     page.click("button[data-verdict=anomalous]")
