@@ -9,7 +9,7 @@
 
 The table choices.csv has a row for each category and choice: `validation_auroc`, the mean over the heads, each on the part of the
 training images that it did not learn from, by which a choice may be made; and `image_auroc`, out-of-fold on test/ with its 95 %
-interval, which only says what it came to. A category takes about ten minutes on two cores.
+interval, which only says what it came to; then the means of the categories. A category takes about eight minutes on two cores.
 
     .venv/bin/python benchmarks/choices.py --run runs/full --out runs/full/reference --categories pill,screw
 """
@@ -81,6 +81,15 @@ def joined(parts: list[Examples]) -> Examples:
     return replace(parts[0], maps=maps, share=torch.cat([p.share for p in parts]), row=row, view=view)
 
 
+def with_means(rows: list[dict]) -> pd.DataFrame:
+    "The rows, and the mean of the categories for every choice that all of them have."
+    table = pd.DataFrame(rows)
+    groups = table.groupby("choice", sort=False)
+    means = groups[["validation_auroc", "image_auroc"]].mean().assign(images=groups.images.sum(), category="mean")
+    whole = means[groups.size() == table.category.nunique()].reset_index()
+    return pd.concat([table, whole], ignore_index=True) if table.category.nunique() > 1 else table
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--run", type=Path, required=True, help="a run whose phases 00 and 01 are done")
@@ -103,7 +112,7 @@ def main() -> None:
             rows.append({"category": row.pop("category"), "choice": choice, **row})
             print({k: round(v, 4) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
         with atomic_path(args.out / "choices.csv") as path:
-            pd.DataFrame(rows).to_csv(path, index=False)
+            with_means(rows).to_csv(path, index=False)
 
     for category in categories:
         examples = examples_of(category, cache.images, cache.masks, index)

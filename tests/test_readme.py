@@ -32,6 +32,19 @@ TEXTS = {
             "same": "same images",
             "published": "published",
         },
+        "choices": (
+            "What the choices of the detector are worth: one of them changed at a time, mean image AUROC of {categories} "
+            "(`benchmarks/choices.py`; each category is in `figures/mvtec_ad/tables/choices.csv`). *Validation*, training images that a head did "
+            "not learn from, is what one may choose by; *out-of-fold* says what it came to."
+        ),
+        "choices_head": "| | validation | out-of-fold |",
+        "changes": {
+            "as it is": "as it is",
+            "no masks": "without the masks",
+            "no memory": "without the memory of good parts",
+            "no views": "without altered views",
+            "one for all": "the same heads for all categories",
+        },
     },
     "README.es.md": {
         "intro": (
@@ -56,6 +69,19 @@ TEXTS = {
             "probe": "sonda lineal sobre la red congelada",
             "same": "mismas imágenes",
             "published": "publicado",
+        },
+        "choices": (
+            "Lo que valen las decisiones del detector: una cambiada cada vez, AUROC de imagen medio de {categories} "
+            "(`benchmarks/choices.py`; por categoría, en `figures/mvtec_ad/tables/choices.csv`). *Validación* son imágenes de entrenamiento de las "
+            "que una cabeza no aprendió, y por ella se puede elegir; *fuera de la partición* dice en qué quedó."
+        ),
+        "choices_head": "| | validación | fuera de la partición |",
+        "changes": {
+            "as it is": "como es",
+            "no masks": "sin las máscaras",
+            "no memory": "sin la memoria de lo bueno",
+            "no views": "sin vistas alteradas",
+            "one for all": "las mismas cabezas para todas las categorías",
         },
     },
 }
@@ -98,14 +124,23 @@ def other_rows(names: dict[str, str]) -> list[str]:
     return [" | ".join([method, names[source], *map(number, values)]) for method, source, *values in found]
 
 
+def choice_rows(names: dict[str, str]) -> list[str]:
+    "A line for each choice; sizes have no other name."
+    means = pd.read_csv(TABLES / "choices.csv").query("category == 'mean'")
+    return [" | ".join([names.get(r.choice, r.choice), number(r.validation_auroc), number(r.image_auroc)]) for r in means.itertuples()]
+
+
 def results(name: str) -> str:
     "The results section of the README `name`, from the tables."
     about, text = pd.read_json(TABLES / "about.json", typ="series"), TEXTS[name]
-    lines = ["<!-- results -->", text["intro"].format(folds=about.folds, size=about.image_size), ""]
-    for head, rows in ((text["head"], own_rows()), (text["others_head"], other_rows(text["names"]))):
-        lines += [head, "|---" * (head.count("|") - 1) + "|", *(f"| {row} |" for row in rows), ""]
-        if head == text["head"]:
-            lines += [text["others"], ""]
+    tried = ", ".join(pd.read_csv(TABLES / "choices.csv").query("category != 'mean'").category.unique())
+    lines = ["<!-- results -->"]
+    for said, head, rows in (
+        (text["intro"].format(folds=about.folds, size=about.image_size), text["head"], own_rows()),
+        (text["others"], text["others_head"], other_rows(text["names"])),
+        (text["choices"].format(categories=tried), text["choices_head"], choice_rows(text["changes"])),
+    ):
+        lines += [said, "", head, "|---" * (head.count("|") - 1) + "|", *(f"| {row} |" for row in rows), ""]
     return "\n".join(lines)
 
 
