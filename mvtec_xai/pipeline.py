@@ -76,7 +76,9 @@ class Inspection:
             ax.axis("off")
         axes[0].set_title(f"{self.category}: {self.verdict}", color=VERDICT_COLOURS[self.verdict], fontweight="bold")
         kind = f", {self.defect_type} ({self.type_confidence:.0%})" if self.defect_type else ""
-        axes[1].set_title(f"p = {self.probability:.2f}{kind}")
+        rounded = min(max(round(self.probability, 2), 0.01), 0.99)  # nothing is certain
+        sign = "=" if abs(self.probability - rounded) <= 0.005 else ">" if self.probability > rounded else "<"
+        axes[1].set_title(f"p {sign} {rounded:.2f}{kind}")
         return fig
 
 # %% ../nbs/06_pipeline.ipynb #cell010

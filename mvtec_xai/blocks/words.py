@@ -101,6 +101,8 @@ SPANISH |= {
     "anomalous": "anómala",
     "unknown": "desconocido",
     "p": "p",
+    "p >": "p >",
+    "p <": "p <",
 }
 
 # %% ../../nbs/blocks/words.ipynb #2122d2f8
