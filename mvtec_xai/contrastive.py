@@ -46,7 +46,7 @@ def close_up(
     least: float = 0.35,  # of the image's side, for the side of the square
     margin: float = 0.4,  # of the region's longer side, around it
 ) -> tuple[Tensor, Tensor]:
-    "The square around each region, of images (n, 3, s, s) and regions (n, s, s), enlarged to their size; all of them where a region is empty."
+    "Images (n, 3, s, s) and regions (n, s, s) of the square around each region, enlarged; the whole image where a region is empty."
     size, closer = images.shape[-1], []
     for picture in torch.cat([images, regions[:, None].to(images)], dim=1):
         inside = torch.nonzero(picture[3] > 0.5)
