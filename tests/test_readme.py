@@ -34,8 +34,8 @@ TEXTS = {
         },
         "choices": (
             "What the choices of the detector are worth: one of them changed at a time, mean image AUROC of {categories} "
-            "(`benchmarks/choices.py`; each category is in `figures/mvtec_ad/tables/choices.csv`). *Validation*, training images that a head did "
-            "not learn from, is what one may choose by; *out-of-fold* says what it came to."
+            "(`benchmarks/choices.py`; each category is in `figures/mvtec_ad/tables/choices.csv`). *Validation*, training "
+            "images that a head did not learn from, is what one may choose by; *out-of-fold* says what it came to."
         ),
         "choices_head": "| | validation | out-of-fold |",
         "changes": {
@@ -72,8 +72,9 @@ TEXTS = {
         },
         "choices": (
             "Lo que valen las decisiones del detector: una cambiada cada vez, AUROC de imagen medio de {categories} "
-            "(`benchmarks/choices.py`; por categoría, en `figures/mvtec_ad/tables/choices.csv`). *Validación* son imágenes de entrenamiento de las "
-            "que una cabeza no aprendió, y por ella se puede elegir; *fuera de la partición* dice en qué quedó."
+            "(`benchmarks/choices.py`; por categoría, en `figures/mvtec_ad/tables/choices.csv`). *Validación* son "
+            "imágenes de entrenamiento de las que una cabeza no aprendió, y por ella se puede elegir; *fuera de la partición* "
+            "dice en qué quedó."
         ),
         "choices_head": "| | validación | fuera de la partición |",
         "changes": {

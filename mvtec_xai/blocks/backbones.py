@@ -95,7 +95,9 @@ def _with_input_size(network: nn.Module, image_size: int | None) -> nn.Module:
         patch = getattr(getattr(network, "patch_embed", None), "patch_size", [1])[0]
         if image_size % patch:
             below = image_size // patch * patch
-            raise ValueError(f"image size {image_size}: this backbone cuts images into patches of {patch} pixels; take {below} or {below + patch}")
+            raise ValueError(
+                f"image size {image_size}: this backbone cuts images into patches of {patch} pixels; take {below} or {below + patch}"
+            )
         network.set_input_size(img_size=image_size)
     return network
 
