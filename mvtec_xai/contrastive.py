@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
+from .blocks.features import PatchMemory, Trunk
 from .blocks.runs import read_json, read_tensors
 from .blocks.training import fit, make_loader
-from .classifier import Detector
 
 # %% ../nbs/04_contrastive.ipynb #2fdaaa7e
 def region_features(
@@ -60,14 +60,15 @@ def close_up(
 # %% ../nbs/04_contrastive.ipynb #ecefb314
 @torch.no_grad()
 def describe_defects(
-    detector: Detector,
-    images: Tensor,  # (n, 3, s, s) of one category, RGB in 0..1
-    maps: Sequence[Tensor],  # (n, c, h', w') each, what `detector.describe` makes of the images
+    trunk: Trunk,
+    memory: PatchMemory,
+    images: Tensor,  # (n, 3, s, s) of the memory's category, RGB in 0..1
+    maps: Sequence[Tensor],  # (n, c, h', w') each, `memory(trunk(images))`
     regions: Tensor,  # (n, s, s), 0..1
 ) -> Tensor:
     "Features (n, 2, d), on the CPU: `region_features` of the images, and those of their close-ups."
     closer, outlined = close_up(images, regions)
-    again = detector.describe(closer.to(next(detector.parameters()).device))
+    again = memory(trunk(closer.to(next(trunk.parameters()).device)))
     return torch.stack([region_features([m.cpu() for m in x], r) for x, r in ((maps, regions), (again, outlined))], dim=1)
 
 # %% ../nbs/04_contrastive.ipynb #2a592d47

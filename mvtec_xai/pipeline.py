@@ -76,10 +76,12 @@ class Inspection:
             ax.axis("off")
         axes[0].set_title(f"{self.category}: {self.verdict}", color=VERDICT_COLOURS[self.verdict], fontweight="bold")
         kind = f", {self.defect_type} ({self.type_confidence:.0%})" if self.defect_type else ""
-        rounded = min(max(round(self.probability, 2), 0.01), 0.99)  # nothing is certain
-        sign = "=" if abs(self.probability - rounded) <= 0.005 else ">" if self.probability > rounded else "<"
-        axes[1].set_title(f"p {sign} {rounded:.2f}{kind}")
+        axes[1].set_title(_in_short(self.probability) + kind)
         return fig
+
+# %% ../nbs/06_pipeline.ipynb #acd83f74
+def _in_short(probability: float) -> str:
+    return "p > 0.99" if probability > 0.995 else "p < 0.01" if probability < 0.005 else f"p = {probability:.2f}"
 
 # %% ../nbs/06_pipeline.ipynb #cell010
 def verdict_of(
@@ -171,7 +173,8 @@ def name_type(
     model, category = models.type_models[inspection.category], inspection.category
     picture = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
     region = torch.from_numpy(inspection.region)[None].float()
-    embedding = model.embed(describe_defects(models.detectors[category], picture, maps, region))
+    detector = models.detectors[category]
+    embedding = model.embed(describe_defects(detector.trunk, detector.memory, picture, maps, region))
     inspection.defect_type, inspection.type_confidence = model.name(embedding)[0]
     inspection.type_distances = dict(zip(model.types, model.distances(embedding)[0].tolist()))
     distance, place = torch.cdist(embedding, models.reference[category])[0].sort()
