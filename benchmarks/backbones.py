@@ -15,7 +15,7 @@ import pandas as pd
 from mvtec_xai.blocks.runs import atomic_path, read_json, read_table
 
 MEASURES = {
-    "detection": ["image_auroc", "auroc_low", "auroc_high", "f1", "f1_low", "f1_high", "ece", "probe_auroc"],
+    "detection": ["image_auroc", "auroc_low", "auroc_high", "f1", "f1_low", "f1_high", "ece", "ambiguous", "probe_auroc"],
     "localisation": ["pixel_auroc", "pixel_auroc_low", "pixel_auroc_high", "aupro", "aupro_low", "aupro_high", "pointing"],
 }
 

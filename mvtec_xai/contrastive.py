@@ -47,15 +47,16 @@ def close_up(
     margin: float = 0.4,  # of the region's longer side, around it
 ) -> tuple[Tensor, Tensor]:
     "Images (n, 3, s, s) and regions (n, s, s) of the square around each region, enlarged; the whole image where a region is empty."
-    size, closer = images.shape[-1], []
+    size, squares = images.shape[-1], []
     for picture in torch.cat([images, regions[:, None].to(images)], dim=1):
         inside = torch.nonzero(picture[3] > 0.5)
         first, last = (inside.amin(dim=0), inside.amax(dim=0) + 1) if len(inside) else (torch.zeros(2), torch.full((2,), size))
         side = round(min(size, max(least * size, (1 + margin) * float((last - first).max()))))
         top, left = ((first + last - side) // 2).clamp(0, size - side).int().tolist()
         square = picture[None, :, top : top + side, left : left + side]
-        closer.append(F.interpolate(square, (size, size), mode="bilinear", align_corners=False))
-    return torch.cat(closer)[:, :3], torch.cat(closer)[:, 3]
+        squares.append(F.interpolate(square, (size, size), mode="bilinear", align_corners=False))
+    closer = torch.cat(squares)
+    return closer[:, :3], closer[:, 3]
 
 # %% ../nbs/04_contrastive.ipynb #ecefb314
 @torch.no_grad()
