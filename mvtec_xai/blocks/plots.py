@@ -15,7 +15,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from .runs import atomic_path
-from .words import translate_figure, words_of
+from .translation import translate_figure, words_of
 
 # %% ../../nbs/blocks/plots.ipynb #cell006
 OKABE_ITO = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#4D4D4D"]

@@ -78,7 +78,7 @@ def reproduce(
     report: Annotated[bool | None, typer.Option(help="Build RUN/memoria.pdf at the end; default: for full.")] = None,
 ) -> None:
     "Run all phases, or go on where a run stopped."
-    from mvtec_xai.blocks.words import words_of
+    from mvtec_xai.blocks.translation import words_of
     from mvtec_xai.tools import reproduce as tool
 
     if profile not in tool.PROFILES:

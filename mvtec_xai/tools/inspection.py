@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from ..blocks.plots import MAP_COLOURS, VERDICT_COLOURS
 from ..blocks.runs import atomic_path, read_json, write_json
-from ..data import SUFFIXES, resize_image
+from ..data import SUFFIXES
 from ..pipeline import BATCH, Inspection, InspectionPipeline, threaded
 
 # %% ../../nbs/tools/inspection.ipynb #127f4da3
@@ -145,10 +145,10 @@ def _read(pipeline: InspectionPipeline, path: Path, name: str, category: str | N
 # %% ../../nbs/tools/inspection.ipynb #cell016
 def thumbnail(judged: Judged, limit: float, side: int = 224) -> Image.Image:
     "The image of `judged`, (side, side), with its map on a scale up to `limit`."
-    image = resize_image(judged.image, side).astype(np.float32)
-    inspection = judged.inspection
+    picture, inspection = Image.fromarray(judged.image).resize((side, side), Image.Resampling.BILINEAR), judged.inspection
     if inspection.anomaly_map is None:
-        return Image.fromarray(image.astype(np.uint8))
+        return picture
+    image = np.asarray(picture, dtype=np.float32)
     heat = np.clip(np.asarray(Image.fromarray(inspection.anomaly_map).resize((side, side), Image.Resampling.BILINEAR)) / limit, 0, 1)
     blended = image + 0.6 * heat[..., None] * (255 * colormaps[MAP_COLOURS](heat)[..., :3] - image)
     region = np.asarray(Image.fromarray(inspection.region).resize((side, side), Image.Resampling.NEAREST))
