@@ -4,13 +4,14 @@ First part: the images of a folder, in one process, in alternating rounds: the b
 decoded (as timm gives it, one image at a time or sixteen, whichever is faster), `judge` (decode, decide, write nothing), and
 `inspect_files` (rows, thumbnails, gallery too). Once all images are taken for normal, which ends with the detector, and once
 for defective, which adds heatmap, region, type and neighbours: the thresholds are set so, whatever the images show.
-Printed are images a second, the median of the rounds; in brackets the processor's milliseconds an image, which other programs
-on the machine disturb less.
+inspect_speed.csv has milliseconds an image, the median of the rounds, the same in processor's time, which other programs on the
+machine disturb less, and the ratio of either to the bare pass.
 
-Second part: `inspect_files` on so many images as `--counts` says, the same ones under many names, each in a process of its own:
-seconds and peak memory (as Linux tells it).
+Second part: `inspect_files` on so many images as `--counts` says, the same ones under many names, each in a process of its own.
+inspect_growth.csv has milliseconds an image and peak memory (as Linux tells it).
 
-    .venv/bin/python benchmarks/inspect_speed.py --run runs/full --images mvtec_ad/screw/test --counts 100 1000 10000
+    .venv/bin/python benchmarks/inspect_speed.py --run runs/full --images mvtec_ad/screw/test --out runs/full/reference \\
+        --counts 100 1000 10000
 """
 
 import argparse
@@ -24,8 +25,10 @@ from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
+from mvtec_xai.blocks.runs import atomic_path
 from mvtec_xai.classifier import load_trunk
 from mvtec_xai.pipeline import InspectionPipeline
 from mvtec_xai.tools.inspection import find_images, inspect_files, judge
@@ -52,6 +55,12 @@ def write_into_nothing(pipeline: InspectionPipeline, files: dict[Path, str], cat
         inspect_files(pipeline, files, out, category)
 
 
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    with atomic_path(path) as tmp:
+        table.to_csv(tmp, index=False)
+    print(table.round(2).to_string(index=False), flush=True)
+
+
 def bare_pass(run: Path, pipeline: InspectionPipeline, files: dict[Path, str]):
     "A function that passes all `files` through the backbone as timm gives it, in the faster of two batch sizes."
     backbone = load_trunk(run / "01_classifier").backbone
@@ -68,8 +77,8 @@ def bare_pass(run: Path, pipeline: InspectionPipeline, files: dict[Path, str]):
     return lambda: go(batch)
 
 
-def compare(run: Path, files: dict[Path, str], category: str, rounds: int) -> None:
-    "Print the first part."
+def compare(run: Path, files: dict[Path, str], category: str, rounds: int) -> pd.DataFrame:
+    "The table of the first part."
     pipelines = {kind: loaded(run, kind) for kind in KINDS}
     work = {"bare forward pass": bare_pass(run, pipelines["normal"], files)}
     for kind, pipeline in pipelines.items():
@@ -81,12 +90,10 @@ def compare(run: Path, files: dict[Path, str], category: str, rounds: int) -> No
             spent = timed(do)
             if turn:  # the first round warms up
                 seconds[name].append(spent)
-    wall, busy = ({name: np.median([s[k] for s in spent]) for name, spent in seconds.items()} for k in (0, 1))
-    for name in work:
-        print(
-            f"{name:<28}{len(files) / wall[name]:7.2f} images/s ({1000 * busy[name] / len(files):4.0f} ms of processor)   "
-            f"{wall[name] / wall['bare forward pass']:.2f} x bare ({busy[name] / busy['bare forward pass']:.2f} x)"
-        )
+    table = pd.DataFrame({name: 1000 * np.median(spent, axis=0) / len(files) for name, spent in seconds.items()}).T
+    table.columns = ["ms_per_image", "processor_ms"]
+    ratio = (table / table.loc["bare forward pass"]).set_axis(["ratio", "processor_ratio"], axis=1)
+    return table.join(ratio).rename_axis("work").reset_index().assign(size=pipelines["normal"].image_size, images=len(files))
 
 
 def grow(run: Path, kind: str, folder: Path, count: int, category: str) -> tuple[float, float]:
@@ -107,20 +114,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--run", type=Path, default=Path("runs/sample"), help="a finished run")
     parser.add_argument("--images", type=Path, default=Path("runs/sample/sample/screw/test"), help="a folder")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
     parser.add_argument("--category", default="screw")
     parser.add_argument("--number", type=int, default=60, help="images of the first part")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--counts", type=int, nargs="*", default=[100, 1000], help="of the second part")
     args = parser.parse_args()
     files = dict(islice(find_images([args.images]).items(), args.number))
-    print(f"{len(files)} images of {args.images}, {torch.get_num_threads()} threads")
-    compare(args.run, files, args.category, args.rounds)
-    spawned = multiprocessing.get_context("spawn")
+    write_csv(args.out / "inspect_speed.csv", compare(args.run, files, args.category, args.rounds))
+    spawned, rows = multiprocessing.get_context("spawn"), []
     for kind in KINDS:
         for count in args.counts:
             with spawned.Pool(1) as pool:
                 spent, peak = pool.apply(grow, (args.run, kind, args.images, count, args.category))
-            print(f"{kind:<10} {count:6} images {spent:8.1f} s {1000 * spent / count:7.1f} ms an image, peak memory {peak:5.0f} MB")
+            rows.append((kind, count, 1000 * spent / count, peak))
+            write_csv(args.out / "inspect_growth.csv", pd.DataFrame(rows, columns=["kind", "images", "ms_per_image", "peak_mb"]))
 
 
 if __name__ == "__main__":

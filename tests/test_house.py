@@ -1,6 +1,7 @@
 """The rules of the house: what is exported, what is clean, who imports whom."""
 
 import ast
+import base64
 import re
 import subprocess
 from configparser import ConfigParser
@@ -70,6 +71,12 @@ def test_notebook_explains_itself(notebook):
     assert cells[0].cell_type == "markdown" and cells[0].source.startswith("# ") and "\n> " in cells[0].source
     assert sum(c.cell_type == "markdown" for c in cells) >= 0.25 * len(cells)
     assert max(len(c.source.splitlines()) for c in cells if c.cell_type == "code") <= 45
+
+
+def test_the_front_page_shows_the_figure_as_it_is():
+    outputs = [o for c in nbformat.read(ROOT / "nbs" / "index.ipynb", 4).cells if c.cell_type == "code" for o in c.outputs]
+    (shown,) = [o.data["image/png"] for o in outputs if "image/png" in o.get("data", {})]
+    assert base64.b64decode(shown) == (ROOT / "figures" / "inspection_example.png").read_bytes(), "execute index.ipynb"
 
 
 @pytest.mark.parametrize("module", MODULES, ids=[name_of(m) for m in MODULES])

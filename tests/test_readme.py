@@ -45,6 +45,15 @@ TEXTS = {
             "no views": "without altered views",
             "one for all": "the same heads for all categories",
         },
+        "speed": (
+            "How long an image takes at {size} px on two cores without a GPU, beside a bare forward pass of the backbone in the "
+            "same run (`benchmarks/inspect_speed.py` and `reference_speed.py`, images of one category). `inspect` reads files and "
+            "writes rows, thumbnails and the gallery; anomalib's models get images that are in memory, in batches of 16. From "
+            "{first} to {last} good parts in one call it is {ms_first} and {ms_last} ms an image, with a peak of {mb_first} and "
+            "{mb_last} MB of memory."
+        ),
+        "speed_head": "| | milliseconds an image | times the bare pass |",
+        "works": {"normal": "`inspect`, good part", "defective": "`inspect`, defective part"},
     },
     "README.es.md": {
         "intro": (
@@ -84,6 +93,15 @@ TEXTS = {
             "no views": "sin vistas alteradas",
             "one for all": "las mismas cabezas para todas las categorías",
         },
+        "speed": (
+            "Lo que tarda una imagen a {size} px con dos núcleos y sin GPU, junto a una pasada de la red sola en la misma "
+            "ejecución (`benchmarks/inspect_speed.py` y `reference_speed.py`, imágenes de una categoría). `inspect` lee ficheros y "
+            "escribe filas, miniaturas y galería; los modelos de anomalib reciben imágenes que ya están en memoria, de 16 en 16. De "
+            "{first} a {last} piezas buenas en una llamada, son {ms_first} y {ms_last} ms por imagen, con un máximo de "
+            "{mb_first} y {mb_last} MB de memoria."
+        ),
+        "speed_head": "| | milisegundos por imagen | veces la red sola |",
+        "works": {"normal": "`inspect`, pieza buena", "defective": "`inspect`, pieza defectuosa"},
     },
 }
 NAMES = {"patchcore": "PatchCore", "padim": "PaDiM"}
@@ -131,6 +149,26 @@ def choice_rows(names: dict[str, str]) -> list[str]:
     return [" | ".join([names.get(r.choice, r.choice), number(r.validation_auroc), number(r.image_auroc)]) for r in means.itertuples()]
 
 
+def speed_rows(names: dict[str, str], size: int) -> list[str]:
+    "A line for `inspect` on either kind of part, then one for each of anomalib's models at the same size."
+    own = pd.read_csv(TABLES / "inspect_speed.csv").set_index("work")
+    rows = [(said, own.loc[f"{kind}, with writing"]) for kind, said in names.items()]
+    others = pd.read_csv(TABLES / "reference_speed.csv").query("size == @size").set_index("method")
+    rows += [(f"{said}, anomalib", others.loc[method]) for method, said in NAMES.items()]
+    return [f"{said} | {row.ms_per_image:.0f} | {row.ratio:.2f}" for said, row in rows]
+
+
+def growth() -> dict[str, str]:
+    "What the fewest and the most good parts in one call took."
+    table = pd.read_csv(TABLES / "inspect_growth.csv").query("kind == 'normal'").sort_values("images")
+    ends = {"first": table.iloc[0], "last": table.iloc[-1]}
+    return {
+        key: value
+        for end, row in ends.items()
+        for key, value in ((end, f"{row.images:.0f}"), (f"ms_{end}", f"{row.ms_per_image:.0f}"), (f"mb_{end}", f"{row.peak_mb:.0f}"))
+    }
+
+
 def results(name: str) -> str:
     "The results section of the README `name`, from the tables."
     about, text = pd.read_json(TABLES / "about.json", typ="series"), TEXTS[name]
@@ -140,6 +178,7 @@ def results(name: str) -> str:
         (text["intro"].format(folds=about.folds, size=about.image_size), text["head"], own_rows()),
         (text["others"], text["others_head"], other_rows(text["names"])),
         (text["choices"].format(categories=tried), text["choices_head"], choice_rows(text["changes"])),
+        (text["speed"].format(size=about.image_size, **growth()), text["speed_head"], speed_rows(text["works"], about.image_size)),
     ):
         lines += [said, "", head, "|---" * (head.count("|") - 1) + "|", *(f"| {row} |" for row in rows), ""]
     return "\n".join(lines)
