@@ -11,6 +11,7 @@ TABLES = ROOT / "figures" / "mvtec_ad" / "tables"
 PLACE = re.compile(r"<!-- results -->.*?(?=\n## )", re.DOTALL)
 TEXTS = {
     "README.md": {
+        "decimal": ".",
         "intro": (
             "Measured on the development part of MVTec AD (512 px JPEG, three quarters of every test type; zipper has no "
             "masks there), test folder only, out-of-fold ({folds} folds, seed 0, `tf_efficientnet_lite0` at {size} px), by "
@@ -56,6 +57,7 @@ TEXTS = {
         "works": {"normal": "`inspect`, good part", "defective": "`inspect`, defective part"},
     },
     "README.es.md": {
+        "decimal": ",",
         "intro": (
             "Medido en la parte de desarrollo de MVTec AD (JPEG de 512 px, tres cuartos de cada tipo de prueba; zipper no "
             "tiene máscaras en ella), solo carpeta de prueba, con validación cruzada ({folds} particiones, semilla 0, "
@@ -180,6 +182,7 @@ def results(name: str) -> str:
         (text["choices"].format(categories=tried), text["choices_head"], choice_rows(text["changes"])),
         (text["speed"].format(size=about.image_size, **growth()), text["speed_head"], speed_rows(text["works"], about.image_size)),
     ):
+        rows = [re.sub(r"(?<=\d)\.(?=\d)", text["decimal"], row) for row in rows]
         lines += [said, "", head, "|---" * (head.count("|") - 1) + "|", *(f"| {row} |" for row in rows), ""]
     return "\n".join(lines)
 
