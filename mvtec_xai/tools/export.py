@@ -38,7 +38,7 @@ def describe_model(pipeline: InspectionPipeline, category: str) -> dict[str, str
     settings, size = pipeline.models.detection, pipeline.image_size
     return {
         "category": category,
-        "input": f"images: (n, {size}, {size}, 3) uint8, RGB; squeeze the picture to this size with an antialiased filter (bicubic)",
+        "input": f"images: (n, {size}, {size}, 3) uint8, RGB; squeeze the picture to this size with an antialiased filter (Lanczos)",
         "output": "probability: (n,), calibrated, of being anomalous; patch_map: (n, h, w), of each patch",
         "image_size": str(size),
         "low": str(settings["low"]),
