@@ -7,8 +7,9 @@ for defective, which adds heatmap, region, type and neighbours: the thresholds a
 inspect_speed.csv has milliseconds an image, the median of the rounds, the same in processor's time, which other programs on the
 machine disturb less, and the ratio of either to the bare pass.
 
-Second part: `inspect_files` on so many images as `--counts` says, the same ones under many names, each in a process of its own.
-inspect_growth.csv has milliseconds an image and peak memory (as Linux tells it).
+Second part: `inspect_files` on so many images as `--counts` and `--defective-counts` say, the same ones under many names, each in a
+process of its own. inspect_growth.csv has milliseconds an image, with all that is written at the end; the same of the first and of
+the last tenth of the rows, which one compares in a noisy place; and peak memory (as Linux tells it).
 
     .venv/bin/python benchmarks/inspect_speed.py --run runs/full --images mvtec_ad/screw/test --out runs/full/reference \\
         --counts 100 1000 10000
@@ -31,7 +32,7 @@ import torch
 from mvtec_xai.blocks.runs import atomic_path
 from mvtec_xai.classifier import load_trunk
 from mvtec_xai.pipeline import InspectionPipeline
-from mvtec_xai.tools.inspection import find_images, inspect_files, judge
+from mvtec_xai.tools.inspection import LINES, find_images, inspect_files, judge, read_lines
 
 KINDS = {"normal": (2.0, 2.0), "defective": (-2.0, -1.0)}  # thresholds that make every image so
 
@@ -96,8 +97,8 @@ def compare(run: Path, files: dict[Path, str], category: str, rounds: int) -> pd
     return table.join(ratio).rename_axis("work").reset_index().assign(size=pipelines["normal"].image_size, images=len(files))
 
 
-def grow(run: Path, kind: str, folder: Path, count: int, category: str) -> tuple[float, float]:
-    "(seconds, peak MB) of inspecting `count` images, with their pictures and rows written; for a process of its own."
+def grow(run: Path, kind: str, folder: Path, count: int, category: str) -> dict:
+    "The row of inspecting `count` images, with their pictures and rows written; for a process of its own."
     pipeline, originals = loaded(run, kind), list(find_images([folder]))
     with tempfile.TemporaryDirectory() as tmp:
         copies, many = Path(tmp) / "copies", Path(tmp) / "many"
@@ -106,8 +107,10 @@ def grow(run: Path, kind: str, folder: Path, count: int, category: str) -> tuple
         for k, file in enumerate(islice(cycle(held), count)):
             os.link(file, many / f"{k:05}{file.suffix}")
         spent, _ = timed(lambda: inspect_files(pipeline, find_images([many]), Path(tmp) / "out", category))
+        ms = np.array([line["ms"] for line in read_lines(Path(tmp) / "out" / LINES)])
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())  # ru_maxrss would count the parent's memory too
-    return spent, int(peak[1]) / 1024
+    ends = {"first_tenth_ms": ms[: count // 10].mean(), "last_tenth_ms": ms[-(count // 10) :].mean()}
+    return {"kind": kind, "images": count, "ms_per_image": 1000 * spent / count, **ends, "peak_mb": int(peak[1]) / 1024}
 
 
 def main() -> None:
@@ -119,16 +122,16 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=60, help="images of the first part")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--counts", type=int, nargs="*", default=[100, 1000], help="of the second part")
+    parser.add_argument("--defective-counts", type=int, nargs="*", default=[100, 1000], help="the same for defective ones")
     args = parser.parse_args()
     files = dict(islice(find_images([args.images]).items(), args.number))
     write_csv(args.out / "inspect_speed.csv", compare(args.run, files, args.category, args.rounds))
     spawned, rows = multiprocessing.get_context("spawn"), []
-    for kind in KINDS:
-        for count in args.counts:
+    for kind, counts in (("normal", args.counts), ("defective", args.defective_counts)):
+        for count in counts:
             with spawned.Pool(1) as pool:
-                spent, peak = pool.apply(grow, (args.run, kind, args.images, count, args.category))
-            rows.append((kind, count, 1000 * spent / count, peak))
-            write_csv(args.out / "inspect_growth.csv", pd.DataFrame(rows, columns=["kind", "images", "ms_per_image", "peak_mb"]))
+                rows.append(pool.apply(grow, (args.run, kind, args.images, count, args.category)))
+            write_csv(args.out / "inspect_growth.csv", pd.DataFrame(rows))
 
 
 if __name__ == "__main__":
