@@ -47,14 +47,20 @@ TEXTS = {
             "one for all": "the same heads for all categories",
         },
         "speed": (
-            "How long an image takes at {size} px on two cores without a GPU, beside a bare forward pass of the backbone in the "
+            "How long an image takes on two cores without a GPU, beside a bare forward pass of the backbone at the same size in the "
             "same run (`benchmarks/inspect_speed.py` and `reference_speed.py`, images of one category). `inspect` reads files and "
-            "writes rows, thumbnails and the gallery; anomalib's models get images that are in memory, in batches of 16. Of {most} "
+            "writes rows, thumbnails and the gallery; the others get images that are in memory, in batches of 16. Of {most} "
             "good parts in one call the first tenth took {first_tenth_ms} ms an image and the last {last_tenth_ms}; memory peaked at "
             "{peak_mb} MB, with {fewest} parts at {least_mb} MB."
         ),
-        "speed_head": "| | milliseconds an image | times the bare pass |",
-        "works": {"normal": "`inspect`, good part", "defective": "`inspect`, defective part"},
+        "speed_head": "| | px | milliseconds an image | times the bare pass |",
+        "works": {
+            "normal": "`inspect`, good part",
+            "defective": "`inspect`, defective part",
+            "detector": "its detector alone",
+            "patchcore": "PatchCore, anomalib",
+            "padim": "PaDiM, anomalib",
+        },
     },
     "README.es.md": {
         "decimal": ",",
@@ -96,14 +102,20 @@ TEXTS = {
             "one for all": "las mismas cabezas para todas las categorías",
         },
         "speed": (
-            "Lo que tarda una imagen a {size} px con dos núcleos y sin GPU, junto a una pasada de la red sola en la misma "
+            "Lo que tarda una imagen con dos núcleos y sin GPU, junto a una pasada de la red sola, al mismo tamaño, en la misma "
             "ejecución (`benchmarks/inspect_speed.py` y `reference_speed.py`, imágenes de una categoría). `inspect` lee ficheros y "
-            "escribe filas, miniaturas y galería; los modelos de anomalib reciben imágenes que ya están en memoria, de 16 en 16. De "
+            "escribe filas, miniaturas y galería; los demás reciben imágenes que ya están en memoria, de 16 en 16. De "
             "{most} piezas buenas en una llamada, la primera décima parte tardó {first_tenth_ms} ms por imagen y la última "
             "{last_tenth_ms}; la memoria llegó a {peak_mb} MB, y con {fewest} piezas a {least_mb} MB."
         ),
-        "speed_head": "| | milisegundos por imagen | veces la red sola |",
-        "works": {"normal": "`inspect`, pieza buena", "defective": "`inspect`, pieza defectuosa"},
+        "speed_head": "| | px | milisegundos por imagen | veces la red sola |",
+        "works": {
+            "normal": "`inspect`, pieza buena",
+            "defective": "`inspect`, pieza defectuosa",
+            "detector": "su detector solo",
+            "patchcore": "PatchCore, anomalib",
+            "padim": "PaDiM, anomalib",
+        },
     },
 }
 NAMES = {"patchcore": "PatchCore", "padim": "PaDiM"}
@@ -151,13 +163,16 @@ def choice_rows(names: dict[str, str]) -> list[str]:
     return [" | ".join([names.get(r.choice, r.choice), number(r.validation_auroc), number(r.image_auroc)]) for r in means.itertuples()]
 
 
-def speed_rows(names: dict[str, str], size: int) -> list[str]:
-    "A line for `inspect` on either kind of part, then one for each of anomalib's models at the same size."
-    own = pd.read_csv(TABLES / "inspect_speed.csv").set_index("work")
-    rows = [(said, own.loc[f"{kind}, with writing"]) for kind, said in names.items()]
-    others = pd.read_csv(TABLES / "reference_speed.csv").query("size == @size").set_index("method")
-    rows += [(f"{said}, anomalib", others.loc[method]) for method, said in NAMES.items()]
-    return [f"{said} | {row.ms_per_image:.0f} | {row.ratio:.2f}" for said, row in rows]
+def speed_rows(names: dict[str, str]) -> list[str]:
+    "A line for `inspect` on either kind of part, then one for what was measured beside anomalib's models at one size."
+    own, others = (pd.read_csv(TABLES / f"{name}_speed.csv") for name in ("inspect", "reference"))
+    own["method"] = own.work.str.removesuffix(", with writing")
+    return [
+        f"{names[r.method]} | {r.size} | {r.ms_per_image:.0f} | {r.ratio:.2f}"
+        for t in (own, others)
+        for r in t.itertuples()
+        if r.method in names
+    ]
 
 
 def growth() -> dict[str, str]:
@@ -177,7 +192,7 @@ def results(name: str) -> str:
         (text["intro"].format(folds=about.folds, size=about.image_size), text["head"], own_rows()),
         (text["others"], text["others_head"], other_rows(text["names"])),
         (text["choices"].format(categories=tried), text["choices_head"], choice_rows(text["changes"])),
-        (text["speed"].format(size=about.image_size, **growth()), text["speed_head"], speed_rows(text["works"], about.image_size)),
+        (text["speed"].format(**growth()), text["speed_head"], speed_rows(text["works"])),
     ):
         rows = [re.sub(r"(?<=\d)\.(?=\d)", text["decimal"], row) for row in rows]
         lines += [said, "", head, "|---" * (head.count("|") - 1) + "|", *(f"| {row} |" for row in rows), ""]
