@@ -63,7 +63,7 @@ def names(page) -> list[str]:
 
 def texts(found) -> list[str]:
     "What is written, whether the browser has drawn it yet or not: cards are drawn when they come into view."
-    return found.all_text_contents()
+    return [text.replace("\u00a0", " ") for text in found.all_text_contents()]
 
 
 def test_what_a_person_must_decide_comes_first(opened):
