@@ -11,7 +11,6 @@ TABLES = ROOT / "figures" / "mvtec_ad" / "tables"
 PLACE = re.compile(r"<!-- results -->.*?(?=\n## )", re.DOTALL)
 TEXTS = {
     "README.md": {
-        "decimal": ".",
         "intro": (
             "Measured on the development part of MVTec AD (512 px JPEG, three quarters of every test type; zipper has no "
             "masks there), test folder only, out-of-fold ({folds} folds, seed 0, `tf_efficientnet_lite0` at {size} px), by "
@@ -21,6 +20,7 @@ TEXTS = {
         "head": (
             "| category | images | image AUROC | F1 | calibration error | pixel AUROC | AUPRO | pointing game | type | left to a person |"
         ),
+        "mean": "mean",
         "others": (
             "The same measures, means of the categories, beside others. *Same images*: run here, on the same images; "
             "those of anomalib and the linear probe with the weights of the first row, anomalib's at 256 px; *published*: from the "
@@ -63,7 +63,6 @@ TEXTS = {
         },
     },
     "README.es.md": {
-        "decimal": ",",
         "intro": (
             "Medido en la parte de desarrollo de MVTec AD (JPEG de 512 px, tres cuartos de cada tipo de prueba; zipper no "
             "tiene máscaras en ella), solo carpeta de prueba, con validación cruzada ({folds} particiones, semilla 0, "
@@ -75,6 +74,7 @@ TEXTS = {
             "| categoría | imágenes | AUROC de imagen | F1 | error de calibración | AUROC de píxel | AUPRO | juego del "
             "puntero | tipo | queda para una persona |"
         ),
+        "mean": "media",
         "others": (
             "Las mismas medidas, medias de las categorías, junto a otros. *Mismas imágenes*: ejecutado aquí, con las mismas"
             " imágenes; los de anomalib y la sonda, con los pesos de la primera fila, los de anomalib a 256 px; *publicado*: de los"
@@ -135,13 +135,19 @@ def interval(row: pd.Series, value: str, bounds: str) -> str:
     return number(row[value]) + (f" [{row[f'{bounds}_low']:.3f}, {row[f'{bounds}_high']:.3f}]" if known else "")
 
 
-def own_rows() -> list[str]:
-    "A line for each category, and their mean."
+def own_rows(mean: str) -> list[str]:
+    "A line for each category, and their `mean`."
     where, types = table("localisation"), table("types").query("region == 'heatmap' and method == 'supcon'")
     rows = []
     for category, d in table("detection").iterrows():
         found = where.loc[category] if category in where.index else pd.Series(dtype=float)
-        cells = [category, f"{d.images:.0f}", interval(d, "image_auroc", "auroc"), interval(d, "f1", "f1"), number(d.ece)]
+        cells = [
+            mean if category == "mean" else category,
+            f"{d.images:.0f}",
+            interval(d, "image_auroc", "auroc"),
+            interval(d, "f1", "f1"),
+            number(d.ece),
+        ]
         cells += [number(found.get(m)) for m in ("pixel_auroc", "aupro", "pointing")]
         rows.append(" | ".join([*cells, interval(types.loc[category], "accuracy", "accuracy"), number(d.ambiguous)]))
     return rows
@@ -167,12 +173,8 @@ def speed_rows(names: dict[str, str]) -> list[str]:
     "A line for `inspect` on either kind of part, then one for what was measured beside anomalib's models at one size."
     own, others = (pd.read_csv(TABLES / f"{name}_speed.csv") for name in ("inspect", "reference"))
     own["method"] = own.work.str.removesuffix(", with writing")
-    return [
-        f"{names[r.method]} | {r.size} | {r.ms_per_image:.0f} | {r.ratio:.2f}"
-        for t in (own, others)
-        for r in t.itertuples()
-        if r.method in names
-    ]
+    found = pd.concat([own, others]).set_index("method").loc[list(names)]
+    return [f"{names[r.Index]} | {r.size} | {r.ms_per_image:.0f} | {r.ratio:.2f}" for r in found.itertuples()]
 
 
 def growth() -> dict[str, str]:
@@ -189,12 +191,13 @@ def results(name: str) -> str:
     tried = ", ".join(pd.read_csv(TABLES / "choices.csv").query("category != 'mean'").category.unique())
     lines = ["<!-- results -->"]
     for said, head, rows in (
-        (text["intro"].format(folds=about.folds, size=about.image_size), text["head"], own_rows()),
+        (text["intro"].format(folds=about.folds, size=about.image_size), text["head"], own_rows(text["mean"])),
         (text["others"], text["others_head"], other_rows(text["names"])),
         (text["choices"].format(categories=tried), text["choices_head"], choice_rows(text["changes"])),
         (text["speed"].format(**growth()), text["speed_head"], speed_rows(text["works"])),
     ):
-        rows = [re.sub(r"(?<=\d)\.(?=\d)", text["decimal"], row) for row in rows]
+        if name.endswith(".es.md"):
+            rows = [re.sub(r"(?<=\d)\.(?=\d)", ",", re.sub(r"(?<=\d), (?=\d)", "; ", row)) for row in rows]
         lines += [said, "", head, "|---" * (head.count("|") - 1) + "|", *(f"| {row} |" for row in rows), ""]
     return "\n".join(lines)
 
