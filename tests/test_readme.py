@@ -6,6 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mvtec_xai.blocks.sample import make_sample
+
 ROOT = Path(__file__).parents[1]
 TABLES = ROOT / "figures" / "mvtec_ad" / "tables"
 PLACE = re.compile(r"<!-- results -->.*?(?=\n## )", re.DOTALL)
@@ -205,6 +207,14 @@ def results(name: str) -> str:
 @pytest.mark.parametrize("name", TEXTS)
 def test_results_are_those_of_the_tables(name):
     assert PLACE.search((ROOT / name).read_text(encoding="utf-8")).group(0) == results(name)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_images_of_the_examples_are_drawn(name, tmp_path):
+    shown = set(re.findall(r"runs/sample/sample/([\w/]+\.png)", (ROOT / name).read_text(encoding="utf-8")))
+    assert shown
+    make_sample(tmp_path, train=1, good=1, per_type=1, size=32, categories=sorted({path.split("/")[0] for path in shown}))
+    assert [path for path in shown if not (tmp_path / path).is_file()] == []
 
 
 if __name__ == "__main__":
