@@ -53,7 +53,8 @@ TEXTS = {
             "same run (`benchmarks/inspect_speed.py` and `reference_speed.py`, images of one category). `inspect` reads files and "
             "writes rows, thumbnails and the gallery; the others get images that are in memory, in batches of 16. Of {most} "
             "good parts in one call the first tenth took {first_tenth_ms} ms an image and the last {last_tenth_ms}; memory peaked at "
-            "{peak_mb} MB, with {fewest} parts at {least_mb} MB."
+            "{peak_mb} MB, with {fewest} parts at {least_mb} MB. Milliseconds of different runs do not compare, since the machine's "
+            "own speed changes; ratios do."
         ),
         "speed_head": "| | px | milliseconds an image | times the bare pass |",
         "works": {
@@ -108,7 +109,8 @@ TEXTS = {
             "ejecución (`benchmarks/inspect_speed.py` y `reference_speed.py`, imágenes de una categoría). `inspect` lee ficheros y "
             "escribe filas, miniaturas y galería; los demás reciben imágenes que ya están en memoria, de 16 en 16. De "
             "{most} piezas buenas en una llamada, la primera décima parte tardó {first_tenth_ms} ms por imagen y la última "
-            "{last_tenth_ms}; la memoria llegó a {peak_mb} MB, y con {fewest} piezas a {least_mb} MB."
+            "{last_tenth_ms}; la memoria llegó a {peak_mb} MB, y con {fewest} piezas a {least_mb} MB. Los milisegundos de ejecuciones "
+            "distintas no se comparan, porque cambia la velocidad de la propia máquina; las proporciones sí."
         ),
         "speed_head": "| | px | milisegundos por imagen | veces la red sola |",
         "works": {
