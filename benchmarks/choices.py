@@ -7,9 +7,9 @@
     256 px, ...        smaller images (`--sizes`)
     one for all        the same heads for all `--categories`, with as many steps as those of all categories together
 
-The table choices.csv has a row for each category and choice: `validation_auroc`, the mean over the heads, each on the part of the
-training images that it did not learn from, by which a choice may be made; and `image_auroc`, out-of-fold on test/ with its 95 %
-interval, which only says what it came to; then the means of the categories. Both are of logits; phase 01 tells the AUROC of
+For each fold one ensemble leaves out that fold and the next. The table choices.csv has a row for each category and choice:
+`validation_auroc`, the mean over the folds of what it says of the next one, by which a choice may be made; and `image_auroc`,
+out-of-fold on test/ with its 95 % interval, which only says what it came to; then the means of the categories. Both are of logits; phase 01 tells the AUROC of
 probabilities, whose calibration differs by fold, so its figures are not quite these. A category takes about eight minutes on two cores.
 
     .venv/bin/python benchmarks/choices.py --run runs/full --out runs/full/reference --categories pill,screw
@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from mvtec_xai.blocks.features import BANKS
 from mvtec_xai.blocks.metrics import bootstrap_interval
 from mvtec_xai.blocks.runs import atomic_path, read_json, read_table
-from mvtec_xai.classifier import Examples, HeadConfig, judge_maps, load_trunk, make_examples, train_members
+from mvtec_xai.classifier import Examples, HeadConfig, judge_maps, load_trunk, make_examples, train_heads
 from mvtec_xai.data import ImageCache, resize_image
 
 
@@ -39,17 +39,16 @@ def cross_fit(
 ) -> list[dict]:
     "A row for each of `categories`, whose images `examples` holds: validation and out-of-fold AUROC."
     here, label = index.category.isin(categories).to_numpy(), index.label.to_numpy()
-    logit, validated = np.full(len(index), np.nan), {c: [] for c in categories}
-    for fold in sorted(set(index.fold[here & (index.folder == "test")])):
-        held = examples.select(here & (index.fold == fold).to_numpy())
-        heads, part = train_members(examples, index, here & (index.fold != fold).to_numpy(), members, config, seed + 100 * fold)
-        logit[examples.row[held]] = judge_maps(heads, [m[held] for m in examples.maps])
-        for k, head in enumerate(heads):
-            own = examples.select(part == k)
-            found, rows = judge_maps([head], [m[own] for m in examples.maps]), examples.row[own]
-            for category in categories:
-                of = (index.category == category).to_numpy()[rows]
-                validated[category].append(roc_auc_score(label[rows][of], found[of]))
+    fold, logit, validated = index.fold.to_numpy(), np.full(len(index), np.nan), {c: [] for c in categories}
+    folds = sorted(set(fold[here & (index.folder == "test").to_numpy()]))
+    for f, other in zip(folds, folds[1:] + folds[:1], strict=True):
+        heads = train_heads(examples, index, here & (fold != f) & (fold != other), members, config, seed + 100 * f)
+        tested, known = (examples.select(here & (fold == k)) for k in (f, other))
+        logit[examples.row[tested]] = judge_maps(heads, [m[tested] for m in examples.maps])
+        found, rows = judge_maps(heads, [m[known] for m in examples.maps]), examples.row[known]
+        for category in categories:
+            of = (index.category == category).to_numpy()[rows]
+            validated[category].append(roc_auc_score(label[rows][of], found[of]))
     return [{"category": c, "validation_auroc": np.mean(validated[c]), **judge(index, logit, c, seed)} for c in categories]
 
 
@@ -78,7 +77,7 @@ def without_views(examples: Examples) -> Examples:
 def joined(parts: list[Examples]) -> Examples:
     "The examples of several categories as one."
     row, view = (np.concatenate([getattr(p, name) for p in parts]) for name in ("row", "view"))
-    maps = [torch.cat(grid) for grid in zip(*(p.maps for p in parts))]
+    maps = [torch.cat(grid) for grid in zip(*(p.maps for p in parts), strict=True)]
     return replace(parts[0], maps=maps, share=torch.cat([p.share for p in parts]), row=row, view=view)
 
 

@@ -76,7 +76,7 @@ class Reference:
             layers = [f"blocks.{len(backbone.blocks) * k // 6}" for k in (2, 3, 4)][-len(strides) :]
         else:
             stages = timm.create_model(self.name, features_only=True).feature_info
-            layers = [module for module, stride in zip(stages.module_name(), stages.reduction()) if stride in strides]
+            layers = [module for module, stride in zip(stages.module_name(), stages.reduction(), strict=True) if stride in strides]
         model = PatchcoreModel(layers, self.name, False) if method == "patchcore" else PadimModel(self.name, layers, False, n_features=100)
         if self.transformer:
             model.feature_extractor.feature_extractor = backbone

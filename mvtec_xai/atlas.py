@@ -77,7 +77,7 @@ def neighbour_overlap(
     "Mean over points of the neighbours in both maps as a share of those in either; nan for a single point."
     if len(a) < 2:
         return float("nan")
-    pairs = [(set(p), set(q)) for p, q in zip(nearest(a, count), nearest(b, count))]
+    pairs = [(set(p), set(q)) for p, q in zip(nearest(a, count), nearest(b, count), strict=True)]
     return float(np.mean([len(p & q) / len(p | q) for p, q in pairs]))
 
 # %% ../nbs/05_atlas.ipynb #6c685e2b
@@ -217,9 +217,9 @@ def atlas_page(
             "type": p.defect,
             "near": [place[i] for i in p.near],
             "thumb": t,
-            "at": dict(zip(spots, at)),
+            "at": dict(zip(spots, at, strict=True)),
         }
-        for p, t, at in zip(points.itertuples(), thumbnails, zip(*spots.values()))
+        for p, t, at in zip(points.itertuples(), thumbnails, zip(*spots.values(), strict=True), strict=True)
     ]
     data = json.dumps({"rows": rows, "colours": OKABE_ITO}, allow_nan=False).replace("<", "\\u003c")  # no name can end the script
     page = (resources.files("mvtec_xai") / "atlas.html").read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ __all__ = ['DEPTH', 'WEIGHTS', 'COST_OF_ERROR', 'LEAST_SAVING', 'PixelAutoencode
            'percentile_among', 'fuse', 'saving', 'category_weights', 'load_autoencoder']
 
 # %% ../nbs/03_autoencoder.ipynb #ad04c471
+from itertools import pairwise
 from pathlib import Path
 
 import lightning as L
@@ -30,8 +31,8 @@ class PixelAutoencoder(nn.Module):
     def __init__(self, width: int = 24, bottleneck: int = 32):
         super().__init__()
         sizes = [3, width, 2 * width, 4 * width]
-        down = [nn.Sequential(nn.Conv2d(a, b, 4, 2, 1), nn.BatchNorm2d(b), nn.LeakyReLU(0.1)) for a, b in zip(sizes, sizes[1:])]
-        up = [nn.Sequential(nn.ConvTranspose2d(b, a, 4, 2, 1), nn.BatchNorm2d(a), nn.LeakyReLU(0.1)) for a, b in zip(sizes[1:], sizes[2:])]
+        down = [nn.Sequential(nn.Conv2d(a, b, 4, 2, 1), nn.BatchNorm2d(b), nn.LeakyReLU(0.1)) for a, b in pairwise(sizes)]
+        up = [nn.Sequential(nn.ConvTranspose2d(b, a, 4, 2, 1), nn.BatchNorm2d(a), nn.LeakyReLU(0.1)) for a, b in pairwise(sizes[1:])]
         self.encode = nn.Sequential(*down, nn.Conv2d(sizes[-1], bottleneck, 4, 2, 1))
         self.decode = nn.Sequential(
             nn.ConvTranspose2d(bottleneck, sizes[-1], 4, 2, 1), nn.LeakyReLU(0.1), *up[::-1], nn.ConvTranspose2d(width, 3, 4, 2, 1)
@@ -146,7 +147,7 @@ def percentile_among(
 # %% ../nbs/03_autoencoder.ipynb #7646e9cf
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # 0 means: not asked
 COST_OF_ERROR = 5  # in reviews saved
-LEAST_SAVING = COST_OF_ERROR + 1  # reviews: more than one further wrong answer would cost
+LEAST_SAVING = COST_OF_ERROR + 1  # reviews, over all categories: more than one further wrong answer would cost
 
 
 def fuse(
@@ -175,18 +176,19 @@ def category_weights(
     low: np.ndarray,  # (n,)
     high: np.ndarray,  # (n,)
 ) -> dict[str, float]:
-    "The weight of each category: the common one of greatest saving, the smaller of equals, or 0 where it saves less than `LEAST_SAVING`."
+    "The weight of each category: the common one that saves most, or 0: where it loses, and everywhere if all save under `LEAST_SAVING`."
 
     def savings(weight: float) -> dict[str, float]:
-        "Of the categories where the weight is worth it."
+        "Of the categories where the weight does not lose."
         fused, found = fuse(probability, percentile, weight), {}
         for c in sorted(set(category)):
             rows = category == c
             found[c] = saving(label[rows], fused[rows], low[rows], high[rows])
-        return {c: value for c, value in found.items() if value >= LEAST_SAVING}
+        return {c: value for c, value in found.items() if value >= 0}
 
     best = max(WEIGHTS, key=lambda weight: sum(savings(weight).values()))
-    return dict.fromkeys(sorted(set(category)), 0.0) | dict.fromkeys(savings(best), best)
+    worth = savings(best) if sum(savings(best).values()) >= LEAST_SAVING else {}
+    return dict.fromkeys(sorted(set(category)), 0.0) | dict.fromkeys(worth, best)
 
 # %% ../nbs/03_autoencoder.ipynb #5f6a4c17
 def load_autoencoder(

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DenseHead', 'soft_maximum', 'Detector', 'mean_logit', 'Examples', 'pass_through', 'make_examples', 'HeadConfig',
-           'HeadData', 'HeadTraining', 'train_head', 'deal_parts', 'train_members', 'save_detector', 'load_trunk',
-           'load_detector', 'describe_images', 'judge_maps']
+           'HeadData', 'HeadTraining', 'train_heads', 'scoring_heads', 'save_detector', 'load_trunk', 'load_detector',
+           'describe_images', 'judge_maps']
 
 # %% ../nbs/01_classifier.ipynb #63fd6c6b
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from .blocks.backbones import bare_backbone, pool_maps
-from .blocks.features import BANKS, PatchMemory, Trunk, fit_memories
+from .blocks.features import BANKS, PatchMemory, Trunk, fit_memories, fold_norms
 from .blocks.runs import read_json, read_tensors, write_tensors
 from .blocks.training import AUGMENTATIONS, Augmentation, balanced_weights, fit, make_loader
 from .blocks.training import random_grid, relight, resample
@@ -41,7 +41,7 @@ class DenseHead(nn.Module):
         nn.init.constant_(self.patch[1].bias, -3.0)  # few patches are defective
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        *finer, projected = [layer(x) for layer, x in zip(self.project, maps)]
+        *finer, projected = [layer(x) for layer, x in zip(self.project, maps, strict=True)]
         for x in finer[::-1]:
             projected = x + F.interpolate(projected, x.shape[-2:], mode="bilinear", align_corners=False)
         patches = self.patch(self.hidden(projected))[:, 0]
@@ -95,9 +95,9 @@ class Examples:
 # %% ../nbs/01_classifier.ipynb #48fe0542
 @torch.no_grad()
 def pass_through(trunk: Trunk, images: np.ndarray, masks: np.ndarray, rows: np.ndarray, allowed: Augmentation | None, generator):
-    "Yield (maps, share, pooled) of batches of 16 of `rows`, altered as `allowed`."
+    "Yield (maps, share, pooled) of small batches of `rows`, altered as `allowed`."
     device = next(trunk.parameters()).device
-    for part in np.array_split(rows, -(-len(rows) // 16)):
+    for part in np.array_split(rows, -(-len(rows) // 4)):
         x = torch.from_numpy(images[part]).permute(0, 3, 1, 2).float() / 255
         mask = torch.from_numpy(masks[part])[:, None].float()
         if allowed:
@@ -125,7 +125,7 @@ def make_examples(
     passes = [rows] + [rows[index.folder.to_numpy()[rows] == "test"]] * views
     allowed = AUGMENTATIONS.get(category, Augmentation())
     found = [b for v, r in enumerate(passes) for b in pass_through(trunk, images, masks, r, allowed if v else None, generator)]
-    maps = [torch.cat(depth) for depth in zip(*(b[0] for b in found))]
+    maps = [torch.cat(depth) for depth in zip(*(b[0] for b in found), strict=True)]
     share, pooled = (torch.cat([b[k] for b in found]) for k in (1, 2))
     found.clear()  # the maps of a category take half a gigabyte
     good = np.flatnonzero((index.label.to_numpy()[rows] == 0) & (index.folder.to_numpy()[rows] == "train"))
@@ -136,7 +136,7 @@ def make_examples(
     described = [x.half().expand(len(maps[0]), -1, -1, -1).clone() for x in memory([m[:1] for m in maps])]
     for chosen, judge in ((remembered, other), (~remembered, memory)):
         for part in np.array_split(np.flatnonzero(chosen), -(-chosen.sum() // 16)):
-            for target, x in zip(described, judge([m[part] for m in maps])):
+            for target, x in zip(described, judge([m[part] for m in maps]), strict=True):
                 target[part] = x.half()
     row, view = np.concatenate(passes), np.repeat(np.arange(views + 1), [len(p) for p in passes])
     return Examples(described, share, row, view, pooled[view == 0], memory)
@@ -150,7 +150,6 @@ class HeadConfig:
     steps: int = 200  # batches
     batch: int = 16
     learning_rate: float = 4e-3  # at the top of the one-cycle schedule
-    checks: int = 4  # times that it is looked at on validation; the best is kept
     mask_weight: float = 5.0  # of the patches' loss beside the image's
     defective_share: float = 0.3  # of a patch, from which on it counts as defective
 
@@ -180,18 +179,13 @@ class HeadTraining(L.LightningModule):
 
     def training_step(self, batch, _):
         maps, label, share, known = batch
-        logit, patches = self.head([m.float() for m in maps])
+        logit, patches = self.head([m.float().contiguous(memory_format=torch.channels_last) for m in maps])  # a third of the time
         loss = F.binary_cross_entropy_with_logits(logit, label)
         if known.any():
             defective = (share[known] > self.config.defective_share).float()
             heavier = torch.tensor(5.0, device=loss.device)  # defective patches are rare
             loss = loss + self.config.mask_weight * F.binary_cross_entropy_with_logits(patches[known], defective, pos_weight=heavier)
         return loss
-
-    def validation_step(self, batch, _):
-        maps, label, _, _ = batch
-        loss = F.binary_cross_entropy_with_logits(self.head([m.float() for m in maps])[0], label)
-        self.log("valid_loss", loss, batch_size=len(label))
 
     def configure_optimizers(self):
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.config.learning_rate, weight_decay=0.01)
@@ -200,51 +194,36 @@ class HeadTraining(L.LightningModule):
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
 # %% ../nbs/01_classifier.ipynb #26371c70
-def train_head(
+def train_heads(
     examples: Examples,
     index: pd.DataFrame,
     learn: np.ndarray,  # (n,) bool, rows to learn from
-    stop_by: np.ndarray,  # (n,) bool, rows to stop by
+    count: int,
     config: HeadConfig,
     seed: int = 0,
-) -> DenseHead:
-    "A head trained on `learn`, at its best moment on `stop_by`, in evaluation mode, on the CPU."
-    L.seed_everything(seed, verbose=False)
+) -> list[DenseHead]:
+    "Train `count` heads on `learn`, which differ in their first weights and their batches; in evaluation mode, on the CPU."
     positions = np.flatnonzero(learn[examples.row])
     rows, copies = examples.row[positions], np.bincount(examples.row, minlength=len(index))
     weight = pd.Series(balanced_weights(index[learn]), index=np.flatnonzero(learn))[rows].to_numpy() / copies[rows]
-    draws = max(1, config.steps // config.checks) * config.batch
-    batches = make_loader(HeadData(examples, index, positions), config.batch, weight, draws, seed)
-    checked = make_loader(HeadData(examples, index, examples.select(stop_by)), 32) if stop_by.any() else None
-    head = DenseHead([m.shape[1] for m in examples.maps], config.width)
-    return fit(HeadTraining(head, config), batches, checked, config.checks).head.cpu()
+    data, heads = HeadData(examples, index, positions), []
+    for k in range(count):
+        L.seed_everything(seed + k, verbose=False)
+        batches = make_loader(data, config.batch, weight, config.steps * config.batch, seed + k)
+        head = DenseHead([m.shape[1] for m in examples.maps], config.width)
+        heads.append(fit(HeadTraining(head, config), batches, epochs=1).head.cpu())
+    return heads
 
 # %% ../nbs/01_classifier.ipynb #07e17eba
-def deal_parts(
-    index: pd.DataFrame,
-    learn: np.ndarray,  # (n,) bool
-    parts: int,
-    seed: int = 0,
-) -> np.ndarray:
-    "A part 0..parts-1 for every test-folder row of `learn` (n,), dealt in turn within category and type; -1 for all other rows."
-    rows = np.random.default_rng(seed).permutation(np.flatnonzero(learn & (index.folder == "test").to_numpy()))
-    rows = rows[np.argsort((index.category + "/" + index.defect).to_numpy()[rows], kind="stable")]
-    part = np.full(len(index), -1)
-    part[rows] = np.arange(len(rows)) % parts
-    return part
-
-
-def train_members(
-    examples: Examples,
-    index: pd.DataFrame,
-    learn: np.ndarray,  # (n,) bool, rows of the category to learn from
-    parts: int,  # so many heads
-    config: HeadConfig,
-    seed: int = 0,
-) -> tuple[list[DenseHead], np.ndarray]:
-    "The heads, and the part (n,) of each row as from `deal_parts`: head k has not learned from part k."
-    part = deal_parts(index, learn, parts, seed)
-    return [train_head(examples, index, learn & (part != k), part == k, config, seed + k) for k in range(parts)], part
+def scoring_heads(
+    pairs: dict[tuple[int, int], list[DenseHead]],  # of each pair of folds, (0, 1) and so on, heads that learned from neither
+    fold: int,
+    folds: int,
+) -> list[DenseHead]:
+    "The ensemble that scores `fold`: one head from each of several pairs that leave it out, as many as a pair has."
+    partners = [g % folds for g in range(fold + 1, fold + folds)]
+    size = len(pairs[min(fold, partners[0]), max(fold, partners[0])])
+    return [pairs[min(fold, g), max(fold, g)][k] for k, g in zip(range(size), partners * size, strict=False)]
 
 # %% ../nbs/01_classifier.ipynb #0b14a2d2
 def save_detector(folder: str | Path, category: str, name: str, detector: Detector) -> None:
@@ -254,17 +233,18 @@ def save_detector(folder: str | Path, category: str, name: str, detector: Detect
 
 
 def load_trunk(folder: str | Path) -> Trunk:
-    "The trunk of a run, on the GPU if there is one."
+    "The trunk of a run, its batch normalisations folded away, on the GPU if there is one."
     config = read_json(Path(folder) / "config.json")
     trunk = Trunk(bare_backbone(config["backbone"], config["image_size"]))
     trunk.load_state_dict(read_tensors(Path(folder) / "trunk.safetensors"))
-    return trunk.to("cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last)
+    trunk = trunk.to("cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last)
+    return fold_norms(trunk, config["image_size"])
 
 
 def load_detector(
     folder: str | Path,  # RUN/01_classifier
     category: str,
-    name: str = "model",  # "model" for the deployable one, "fold0" and so on for the cross-fitted ones
+    name: str = "model",  # "model" for the deployable one, "fold0" for that of a fold, "pair01" for that of a pair of folds
     trunk: Trunk | None = None,  # as from `load_trunk`, to be shared between detectors
 ) -> Detector:
     "A detector of a run, in evaluation mode, on the GPU if there is one."
@@ -283,19 +263,19 @@ def load_detector(
 def describe_images(
     detector: Detector,
     images: np.ndarray,  # (n, h, w, 3) uint8, n at least 1
-    batch: int = 16,
+    batch: int = 4,
 ) -> list[Tensor]:
     "The maps that the heads look at, (n, c, h', w') each, float16, on the CPU."
     device, parts = next(detector.parameters()).device, []
     for start in range(0, len(images), batch):
         x = torch.from_numpy(np.array(images[start : start + batch])).permute(0, 3, 1, 2).to(device).float() / 255
         parts.append([m.half().cpu() for m in detector.describe(x)])
-    return [torch.cat(grid) for grid in zip(*parts)]
+    return [torch.cat(grid) for grid in zip(*parts, strict=True)]
 
 
 @torch.no_grad()
 def judge_maps(heads: Sequence[DenseHead], maps: Sequence[Tensor], batch: int = 32) -> np.ndarray:
     "Logits (n,), the mean over `heads`, of images whose maps, as from `describe_images` or in `Examples`, are known."
-    device, parts = next(heads[0].parameters()).device, zip(*(m.split(batch) for m in maps))
+    device, parts = next(heads[0].parameters()).device, zip(*(m.split(batch) for m in maps), strict=True)
     found = [mean_logit(heads, [m.to(device).float() for m in part]).cpu().numpy() for part in parts if len(part[0])]
     return np.concatenate([np.zeros(0, np.float32), *found])

@@ -83,12 +83,14 @@ class TypeEncoder(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(2, features))
         self.register_buffer("std", torch.ones(2, features))
-        self.drop = nn.Dropout(0.5)
         self.project = nn.ModuleList(nn.Linear(features, dimensions // 2) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        looks = self.drop((x - self.mean) / self.std).unbind(dim=1)
-        return torch.cat([F.normalize(layer(look), dim=1) for layer, look in zip(self.project, looks)], dim=1) / 2**0.5
+        x = (x - self.mean) / self.std
+        if self.training:
+            x = 2 * x * (torch.rand_like(x) < 0.5)  # as nn.Dropout, whose mask takes most of a step here
+        looks = x.unbind(dim=1)
+        return torch.cat([F.normalize(layer(look), dim=1) for layer, look in zip(self.project, looks, strict=True)], dim=1) / 2**0.5
 
 
 class ContrastiveTraining(L.LightningModule):
@@ -157,7 +159,7 @@ class TypeModel:
         distances = self.distances(embeddings)
         confidence, nearest = F.softmax(-distances / self.temperature, dim=1).max(dim=1)
         far = distances.min(dim=1).values > self.radius
-        return [("unknown" if f else self.types[i], float(p)) for f, i, p in zip(far, nearest, confidence)]
+        return [("unknown" if f else self.types[i], float(p)) for f, i, p in zip(far, nearest, confidence, strict=True)]
 
 # %% ../nbs/04_contrastive.ipynb #40222bdf
 def build_type_model(
@@ -186,7 +188,7 @@ def fit_temperature(
     truth: Sequence[int],  # the right place in each; -1 where the type is not among them
 ) -> float:
     "The temperature of least surprise (mean negative log-likelihood), 0.01..1."
-    known = [(d, t) for d, t in zip(distances, truth) if t >= 0]
+    known = [(d, t) for d, t in zip(distances, truth, strict=True) if t >= 0]
 
     def surprise(temperature: float) -> float:
         return float(np.mean([d[t] / temperature + np.log(np.exp(-d / temperature).sum()) for d, t in known]))

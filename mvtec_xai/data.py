@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SUFFIXES', 'LARGEST', 'MVTEC_URLS', 'MVTEC_SHA256', 'list_images', 'list_categories', 'find_mask', 'index_dataset',
-           'read_image', 'resize_image', 'read_mask', 'assign_folds', 'split_fold', 'ImageCache', 'content_key',
-           'build_cache', 'download_mvtec']
+           'read_image', 'resize_image', 'read_mask', 'assign_folds', 'ImageCache', 'content_key', 'build_cache',
+           'download_mvtec']
 
 # %% ../nbs/00_data.ipynb #cell003
 import hashlib
@@ -139,11 +139,12 @@ def assign_folds(
 ) -> pd.DataFrame:
     "`index` with a column `fold`: 0..folds-1 over the test folder, stratified by category and type; -1 for train."
     test = index[index.folder == "test"]
-    if folds < 2 or len(test) < folds or (largest := test.groupby(["category", "defect"]).size().max()) < folds:
-        largest = 0 if test.empty else test.groupby(["category", "defect"]).size().max()
+    largest = 0 if test.empty else int(test.groupby(["category", "defect"]).size().max())
+    if not 3 <= folds <= largest:
+        remedy = f"take 3 to {largest} folds, or add images" if largest >= 3 else "at least 3 are needed: add images"
         raise ValueError(
-            f"{folds} folds asked for, but the largest group of test images (category and type) has {largest}; "
-            f"take 2 to {largest} folds, or add images"
+            f"{folds} folds asked for; two are left out for every ensemble, so there must be 3 at least, and no more than "
+            f"the largest group of test images (category and type) has, which is {largest}: {remedy}"
         )
     strata = test.category + "/" + test.defect
     fold = pd.Series(-1, index=index.index)
@@ -159,23 +160,6 @@ def _quietly(split, x, y) -> list:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")  # a type may have fewer images than there are folds
         return list(split(x, y))
-
-# %% ../nbs/00_data.ipynb #cell026
-def split_fold(
-    index: pd.DataFrame,  # with `fold`
-    fold: int,
-    validation: float = 0.2,  # share of the training folds
-    seed: int = 0,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    "Rows (n,) bool to train on (train/good included), to validate on, and to judge. They do not overlap and cover all."
-    test = (index.fold == fold).to_numpy()
-    rng = np.random.default_rng([seed, fold])
-    valid = np.zeros(len(index), bool)
-    for _, rows in index[(index.fold >= 0) & ~test].groupby(["category", "defect"]).groups.items():
-        share = len(rows) * validation
-        count = int(share) + int(rng.random() < share - int(share))  # on average exactly the share, also of small groups
-        valid[index.index.get_indexer(rng.permutation(rows)[:count])] = True
-    return ~valid & ~test, valid, test
 
 # %% ../nbs/00_data.ipynb #cell030
 class ImageCache:

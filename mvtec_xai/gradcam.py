@@ -20,14 +20,14 @@ from .blocks.metrics import intersection_over_union
 
 # %% ../nbs/02_gradcam.ipynb #8741b441
 class FromMaps(nn.Module):
-    "The heads of a detector, for maps that are known: `maps` is set beforehand, and the argument is looked at by nobody."
+    "The heads of a detector, on the maps in `maps`, which are set beforehand; `forward` ignores its argument."
 
     def __init__(self, heads: Sequence[nn.Module]):
         super().__init__()
         self.heads, self.maps = nn.ModuleList(heads), []
 
     def forward(self, _: Tensor) -> Tensor:
-        return torch.stack([head(self.maps)[0] for head in self.heads]).mean(dim=0)
+        return torch.stack([head(self.maps)[0] for head in self.heads]).sum(dim=0)  # a sum: each head gets the whole of its own gradient
 
 # %% ../nbs/02_gradcam.ipynb #80cbe3de
 class Unscaled:
@@ -72,7 +72,7 @@ def explain_heads(
     method: str = "gradcam",  # one of METHODS
     batch: int = 16,
 ) -> np.ndarray:
-    "Maps (n, h, w), float32, on the grid of the heads: by how much each patch raised the logit; 0 where it did not. The mean over heads."
+    "Explain an ensemble: maps (n, h, w), float32, on its grid, by how much each patch raised the logit, 0 or more; the mean of the heads'."
     if method not in METHODS:
         raise ValueError(f"explain_heads: no method {method!r}; there are {', '.join(METHODS)}")
     rest, device = FromMaps(heads), next(heads[0].parameters()).device
@@ -115,4 +115,5 @@ def outline_region(
     threshold: float,  # from validation, for the category
 ) -> np.ndarray:
     "The region (h, w), bool, that the map marks; never empty unless the map is flat zero."
-    return (anomaly_map >= min(threshold, 0.6 * float(anomaly_map.max()))) & (anomaly_map > 0)
+    top = float(anomaly_map.max())
+    return (anomaly_map >= (threshold if top >= threshold else 0.6 * top)) & (anomaly_map > 0)

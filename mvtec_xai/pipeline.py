@@ -24,7 +24,6 @@ import torch
 from matplotlib.figure import Figure
 
 from .autoencoder import DEPTH, FeatureAutoencoder, error_maps, fuse, load_autoencoder, percentile_among, reconstruction_error
-from .blocks.features import fold_norms
 from .blocks.metrics import to_probability
 from .blocks.plots import VERDICT_COLOURS
 from .blocks.runs import files_read, read_json, read_tensors, write_json
@@ -176,10 +175,11 @@ def name_type(
     detector = models.detectors[category]
     embedding = model.embed(describe_defects(detector.trunk, detector.memory, picture, maps, region))
     inspection.defect_type, inspection.type_confidence = model.name(embedding)[0]
-    inspection.type_distances = dict(zip(model.types, model.distances(embedding)[0].tolist()))
+    inspection.type_distances = dict(zip(model.types, model.distances(embedding)[0].tolist(), strict=True))
     distance, place = torch.cdist(embedding, models.reference[category])[0].sort()
-    known = [models.types["reference_ids"][category][i] for i in place[:neighbours]]
-    inspection.neighbours = [{"image_id": k, "defect": k.split("/")[-2], "distance": float(d)} for k, d in zip(known, distance)]
+    for at, d in list(zip(place.tolist(), distance.tolist(), strict=True))[:neighbours]:
+        known = models.types["reference_ids"][category][at]
+        inspection.neighbours.append({"image_id": known, "defect": known.split("/")[-2], "distance": d})
 
 # %% ../nbs/06_pipeline.ipynb #95658b8b
 def threaded(
@@ -232,13 +232,6 @@ def _check_format(folder: Path) -> None:
     if missing := [f for f in plan.get("files", []) if not (folder / f).is_file()]:
         raise ValueError(f"{folder}: a saved pipeline without its {', '.join(missing)}; copy the whole folder again")
 
-# %% ../nbs/06_pipeline.ipynb #e69f27b3
-def _fold(models: RunModels) -> None:
-    "Give all detectors one trunk without batch normalisations."
-    trunk = fold_norms(next(iter(models.detectors.values())).trunk, models.detection["image_size"])
-    for detector in models.detectors.values():
-        detector.trunk = trunk
-
 # %% ../nbs/06_pipeline.ipynb #04a6e819
 class Stored:
     "What can be loaded from a folder and saved to another."
@@ -273,7 +266,6 @@ class InspectionPipeline(Stored):
     "All phases of a run, ready to inspect images."
 
     def __init__(self, models: RunModels):
-        _fold(models)
         self.models = models
         self.categories, self.image_size = models.categories, models.detection["image_size"]
 
@@ -299,7 +291,9 @@ class InspectionPipeline(Stored):
         "The decision on each image, in order; ValueError for an image that cannot be read or has no known category."
         paths = [None if isinstance(i, np.ndarray) else str(i) for i in images]
         given = category if isinstance(category, (list, tuple)) else [category] * len(images)
-        categories = [self.category_of(p, c) for p, c in zip(paths, given)]
+        if len(given) != len(images):
+            raise ValueError(f"{len(images)} images and {len(given)} categories: give one category for all images, or one for each")
+        categories = [self.category_of(p, c) for p, c in zip(paths, given, strict=True)]
         reading, inspections = threaded(self.read, images), []
         for start in range(0, len(images), batch):
             part = slice(start, start + batch)
@@ -316,10 +310,11 @@ def _decide(models: RunModels, images: Iterator[np.ndarray], paths: list[str | N
     arrays = np.stack(list(images))
     clock.stop("read")  # what was not read ahead
     probability, maps = detect(models, arrays, categories)
-    inspections = [Inspection(path, c, verdict_of(p, low, high), float(p), low, high) for path, c, p in zip(paths, categories, probability)]
+    each = zip(paths, categories, probability.tolist(), strict=True)
+    inspections = [Inspection(path, c, verdict_of(p, low, high), p, low, high) for path, c, p in each]
     clock.stop("detect")
 
-    doubtful = [(i, image, own) for i, image, own in zip(inspections, arrays, maps) if i.verdict != "normal"]
+    doubtful = [(i, image, own) for i, image, own in zip(inspections, arrays, maps, strict=True) if i.verdict != "normal"]
     for inspection, _, own in doubtful:
         explain(models, inspection, own)
     clock.stop("explain")

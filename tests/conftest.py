@@ -13,7 +13,7 @@ from mvtec_xai.tools.reproduce import Plan, reproduce
 
 ROOT = Path(__file__).parents[1]
 TINY = {
-    "00_data": {"image_size": 64, "folds": 2},
+    "00_data": {"image_size": 64, "folds": 3},
     "01_classifier": {"patches": 50, "steps": 8},
     "02_gradcam": {"side": 64, "probed": 1},
     "03_autoencoder": {"side": 32, "pixel_steps": 8, "feature_steps": 8},

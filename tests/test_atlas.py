@@ -18,7 +18,7 @@ def made_up(count: int) -> tuple[pd.DataFrame, list[str]]:
     category = np.array(list(CATEGORIES))[np.arange(count) % 2]
     defect = [CATEGORIES[c][k // 2 % len(CATEGORIES[c])] for k, c in enumerate(category)]
     points = pd.DataFrame({"category": category, "defect": defect})
-    points["image_id"] = [f"{c}/test/{d}/{k:04d}" for k, (c, d) in enumerate(zip(category, defect))]
+    points["image_id"] = [f"{c}/test/{d}/{k:04d}" for k, (c, d) in enumerate(zip(category, defect, strict=True))]
     ids = points.image_id.to_numpy()
     points["near"] = [[ids[(k + 2 * step) % count] for step in range(1, 6)] for k in range(count)]
     for m in PAGE_MAPS:

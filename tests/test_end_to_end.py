@@ -90,7 +90,7 @@ def test_inspect_all_readable_is_code_0_and_takes_a_category(program, own, finis
 def test_alone_or_in_a_batch_the_answer_is_the_same(own, finished):
     pipeline, paths = InspectionPipeline.from_run(finished), sorted(own.glob("*/test/*/*.png"))[::3]
     together = pipeline.inspect(paths, batch=5)
-    for path, known in zip(paths, together):
+    for path, known in zip(paths, together, strict=True):
         alone = pipeline.inspect([path])[0]
         assert (alone.path, alone.verdict, alone.defect_type) == (known.path, known.verdict, known.defect_type)
         assert alone.probability == pytest.approx(known.probability, abs=1e-4)

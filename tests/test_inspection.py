@@ -25,7 +25,7 @@ class ByBrightness:
         return 1.0
 
     def inspect(self, images, categories):
-        return [Inspection(None, c, "normal", float(i.mean()) / 255, 0.5, 0.9) for i, c in zip(images, categories)]
+        return [Inspection(None, c, "normal", float(i.mean()) / 255, 0.5, 0.9) for i, c in zip(images, categories, strict=True)]
 
 
 @pytest.fixture

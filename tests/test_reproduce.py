@@ -118,4 +118,4 @@ def test_a_page_that_changes_is_a_changed_source_of_its_phase(tmp_path, monkeypa
     phases = [ROOT / "nbs" / f"{name}.ipynb" for name in ("03_autoencoder", "05_atlas")]
     before = [source_digest(phase) for phase in phases]
     (package / "atlas.html").write_text("<p>another page</p>")
-    assert [source_digest(phase) == old for phase, old in zip(phases, before)] == [True, False]
+    assert [source_digest(phase) == old for phase, old in zip(phases, before, strict=True)] == [True, False]

@@ -53,7 +53,7 @@ def match_weights(
     if set(own) <= set(state):
         matched = {name: state[name] for name in own}
     elif len(state) == len(own):
-        matched = dict(zip(own, state.values()))
+        matched = dict(zip(own, state.values(), strict=True))
     else:
         raise ValueError(f"{source}: {len(state)} tensors, but {network.__class__.__name__} has {len(own)}; it belongs to another backbone")
     for name, tensor in matched.items():

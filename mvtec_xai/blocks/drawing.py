@@ -41,7 +41,7 @@ def stroke(y: np.ndarray, x: np.ndarray, points: np.ndarray, width: float) -> np
     near = (y > top) & (y < bottom) & (x > left) & (x < right)  # only there can it be
     py, px = y[near], x[near]
     nearest = np.full(py.shape, np.inf, np.float32)
-    for (y0, x0), (y1, x1) in zip(points[:-1].tolist(), points[1:].tolist()):
+    for (y0, x0), (y1, x1) in zip(points[:-1].tolist(), points[1:].tolist(), strict=True):
         dy, dx = y1 - y0, x1 - x0
         t = np.clip(((py - y0) * dy + (px - x0) * dx) / (dy * dy + dx * dx + 1e-12), 0, 1)
         nearest = np.minimum(nearest, (py - y0 - t * dy) ** 2 + (px - x0 - t * dx) ** 2)

@@ -52,7 +52,7 @@ def fold_norms(
                 setattr(parent, next_name, getattr(norm, "act", nn.Identity()))  # timm's normalisations have their activation inside
     folded = folded.to(memory_format=torch.channels_last).requires_grad_(False)
     noise = torch.rand(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0)).to(trunk.normalize.mean.device)
-    same = all(torch.allclose(a, b, rtol=1e-3, atol=1e-3 * b.abs().max()) for a, b in zip(folded(noise), trunk(noise)))
+    same = all(torch.allclose(a, b, rtol=1e-3, atol=1e-3 * b.abs().max()) for a, b in zip(folded(noise), trunk(noise), strict=True))
     return folded if same else trunk
 
 # %% ../../nbs/blocks/features.ipynb #3f37adf2
@@ -64,7 +64,7 @@ def neighbourhoods(
 ) -> list[Tensor]:
     "Means of 3 x 3 places, joined as `BANKS` says: (n, c', h'', w'') each, on grids no finer than the third depth's."
     strides = [max(1, round(x.shape[-1] / maps[2].shape[-1])) for x in maps]
-    means = [F.avg_pool2d(x, 3, stride, padding=1, count_include_pad=False) for x, stride in zip(maps, strides)]
+    means = [F.avg_pool2d(x, 3, stride, padding=1, count_include_pad=False) for x, stride in zip(maps, strides, strict=True)]
     return [torch.cat([means[k] for k in depths], dim=1) for depths in BANKS]
 
 # %% ../../nbs/blocks/features.ipynb #087591b3
@@ -139,13 +139,13 @@ def fit_memories(
     generator = torch.Generator().manual_seed(seed)
     first = torch.randperm(count, generator=generator) < (count + 1) // 2
     memories = [PatchMemory([m.shape[1] for m in maps], patches) for _ in range(2)]
-    for memory, half in zip(memories, (first, ~first)):
+    for memory, half in zip(memories, (first, ~first), strict=True):
         for k, x in enumerate(maps):
             getattr(memory, f"mean{k}").copy_(x.float().mean(dim=(0, 2, 3))[:, None, None])
             getattr(memory, f"std{k}").copy_(x.float().std(dim=(0, 2, 3))[:, None, None] + 1e-3)
         for b, rows in enumerate(_draw_patches(memory, [x[half] for x in maps], candidates, generator)):
             getattr(memory, f"bank{b}").copy_(rows[farthest_points(rows, patches, generator)])
-    for memory, unknown in zip(memories, (~first, first)):
+    for memory, unknown in zip(memories, (~first, first), strict=True):
         seen = [x[unknown][:40] for x in maps]  # 40 images hold tens of thousands of patches
         distance = memory.distances([memory.standardise(k, x.float()) for k, x in enumerate(seen)])
         getattr(memory, f"mean{len(maps)}").copy_(distance.mean(dim=(0, 2, 3))[:, None, None])
@@ -156,9 +156,9 @@ def fit_memories(
 def _draw_patches(memory: PatchMemory, maps: Sequence[Tensor], count: int, generator: torch.Generator) -> list[Tensor]:
     "About `count` standardised neighbourhoods (n, c') of `maps` for each bank, as many of each image."
     drawn = [[] for _ in BANKS]
-    for image in zip(*maps):
+    for image in zip(*maps, strict=True):
         around = neighbourhoods([memory.standardise(k, x[None].float()) for k, x in enumerate(image)])
-        for kept, x in zip(drawn, around):
+        for kept, x in zip(drawn, around, strict=True):
             places = torch.randperm(x[0, 0].numel(), generator=generator)[: -(-count // len(maps[0]))]
             kept.append(x[0].flatten(1).T[places])
     return [torch.cat(kept) for kept in drawn]

@@ -90,11 +90,11 @@ def cable(pose: Generator, flaw: Generator, defect: str, size: int) -> np.ndarra
         if defect != "missing_wire" or place != hurt:
             patch = paint(patch, np.stack([shade * 0.95, shade * 0.62, shade * 0.42], -1), cover)
         if place == hurt and defect == "cut_inner_insulation":
-            way, deep = flaw.uniform(0, 2 * np.pi), flaw.uniform(0.03, 0.07)
+            way, deep = flaw.uniform(0, 2 * np.pi), flaw.uniform(0.06, 0.1)
             cut = wander(flaw, (0.22 * np.sin(way), 0.22 * np.cos(way)), way + flaw.normal(0, 0.4), flaw.uniform(0.1, 0.16), 0.25)
-            patch = paint(patch, (0.1, 0.09, 0.09), stroke(wy, wx, cut, deep) * flaw.uniform(0.5, 1))
+            patch = paint(patch, (0.1, 0.09, 0.09), stroke(wy, wx, cut, deep) * flaw.uniform(0.8, 1))
         if place == hurt and defect == "bent_wire":
-            for _ in range(flaw.integers(2, 6)):
+            for _ in range(flaw.integers(3, 6)):
                 way = flaw.uniform(0, 2 * np.pi)
                 strand = wander(flaw, (0.12 * np.sin(way), 0.12 * np.cos(way)), way, flaw.uniform(0.15, 0.35), 0.35)
                 patch = paint(patch, np.array((0.95, 0.66, 0.45)) * flaw.uniform(0.7, 1.05), stroke(wy, wx, strand, 0.05))
@@ -110,7 +110,7 @@ def capsule(pose: Generator, flaw: Generator, defect: str, size: int) -> np.ndar
     radius = np.full_like(x, 0.3)
     if defect == "squeeze":
         at, side = flaw.uniform(-0.6, 0.6), flaw.choice([-1, 1])
-        radius = radius - flaw.uniform(0.05, 0.13) * np.exp(-(((x - at) / flaw.uniform(0.1, 0.2)) ** 2)) * (side * y > 0)
+        radius = radius - flaw.uniform(0.09, 0.17) * np.exp(-(((x - at) / flaw.uniform(0.1, 0.2)) ** 2)) * (side * y > 0)
     d = np.hypot(y, np.clip(np.abs(x) - 0.52, 0, None)) - radius
     depth = np.sqrt(np.clip(-d / 0.3, 0, 1))
     shade = 0.45 + 0.6 * depth - 0.25 * y + 0.03 * cloudy
@@ -124,26 +124,26 @@ def capsule(pose: Generator, flaw: Generator, defect: str, size: int) -> np.ndar
     if defect == "faulty_imprint":
         kind = flaw.integers(3)
         ty, tx = (
-            (ty + flaw.choice([-0.09, 0.1]), tx + flaw.uniform(-0.1, 0.1))
+            (ty + flaw.choice([-0.14, 0.14]), tx + flaw.uniform(-0.12, 0.12))
             if kind == 0
-            else turn(ty, tx, flaw.choice([-0.5, 0.5]))
+            else turn(ty, tx, flaw.choice([-0.8, 0.8]))
             if kind == 1
             else (ty, tx)
         )
-        fade = inside(blob(flaw, ty, tx, (0, flaw.uniform(-0.15, 0.15)), 0.1), 0.05) if kind == 2 else 0
+        fade = inside(blob(flaw, ty, tx, (0, flaw.uniform(-0.1, 0.1)), 0.16), 0.05) if kind == 2 else 0
         picture = paint(picture, ink, write(ty, tx, "500", 0.15) * (1 - fade) * 0.85)
     else:
         picture = paint(picture, ink, write(ty, tx, "500", 0.15) * 0.85)
     picture = paint(picture, (0.75, 0.75, 0.75), write(y - roll - 0.03, x + 0.42, "ACTA", 0.1) * 0.5)
     if defect == "crack":
-        line = wander(flaw, (flaw.uniform(-0.2, 0.15), flaw.uniform(-0.6, 0.6)), flaw.uniform(0, np.pi), flaw.uniform(0.12, 0.4), 0.6)
+        line = wander(flaw, (flaw.uniform(-0.2, 0.15), flaw.uniform(-0.6, 0.6)), flaw.uniform(0, np.pi), flaw.uniform(0.25, 0.45), 0.6)
         picture = paint(picture, (0.95, 0.85, 0.75), stroke(y, x, line + 0.008, 0.012) * inside(d) * 0.6)
-        picture = paint(picture, (0.05, 0.03, 0.03), stroke(y, x, line, flaw.uniform(0.012, 0.03)) * inside(d) * 0.85)
+        picture = paint(picture, (0.05, 0.03, 0.03), stroke(y, x, line, flaw.uniform(0.022, 0.035)) * inside(d) * 0.9)
     if defect == "poke":
         at = (flaw.uniform(-0.17, 0.17), flaw.uniform(-0.6, 0.65))
-        dent = np.hypot(y - at[0], x - at[1]) - flaw.uniform(0.025, 0.06)
+        dent = np.hypot(y - at[0], x - at[1]) - flaw.uniform(0.05, 0.085)
         picture = paint(picture, (0.9, 0.8, 0.72), inside(np.abs(dent) - 0.01, 0.02) * inside(d) * flaw.uniform(0.3, 0.8))
-        picture = paint(picture, picture * 0.25, inside(dent, 0.03) * inside(d) * flaw.uniform(0.6, 1))
+        picture = paint(picture, picture * 0.25, inside(dent, 0.03) * inside(d) * flaw.uniform(0.8, 1))
     return picture
 
 # %% ../../nbs/blocks/parts.ipynb #cell018
@@ -157,11 +157,11 @@ def metal_nut(pose: Generator, flaw: Generator, defect: str, size: int) -> np.nd
     phase = (theta / (np.pi / 2)) % 1
     tooth = np.clip(phase / 0.5, 0, 1) * np.clip((0.72 - phase) / 0.06, 0, 1)
     reach = 0.55 + 0.27 * tooth
-    metal = bright * (0.6 + 0.06 * np.cos(2 * theta - lamp) + 0.05 * cloudy + 0.05 * grain - 0.1 * inside(np.abs(r - 0.42) - 0.015, 0.03))
+    metal = bright * (0.6 + 0.06 * np.cos(2 * theta - lamp) + 0.03 * cloudy + 0.03 * grain - 0.1 * inside(np.abs(r - 0.42) - 0.015, 0.03))
     if defect == "bent":
-        which, wide = flaw.integers(4) * np.pi / 2 + 0.8, flaw.uniform(0.25, 0.45)
+        which, wide = flaw.integers(4) * np.pi / 2 + 0.8, flaw.uniform(0.32, 0.5)
         near = np.exp(-((np.angle(np.exp(1j * (theta - which))) / wide) ** 2))
-        fold = flaw.uniform(0.08, 0.24)
+        fold = flaw.uniform(0.16, 0.28)
         reach = reach - fold * near * (reach > 0.6)
         metal = metal + near * inside(0.58 - r, 0.08) * flaw.choice([-0.28, 0.3])
     body = inside(r - reach, 0.015) * (1 - inside(r - 0.24 - 0.012 * np.cos(12 * theta), 0.012))
@@ -170,23 +170,23 @@ def metal_nut(pose: Generator, flaw: Generator, defect: str, size: int) -> np.nd
     picture = paint(picture, (0.85, 0.85, 0.83), body * inside(np.abs(r - reach + 0.02) - 0.006, 0.015) * 0.35)
     if defect == "color":
         angle = flaw.uniform(0, 2 * np.pi)
-        stain = blob(flaw, y, x, (0.42 * np.sin(angle), 0.42 * np.cos(angle)), flaw.uniform(0.06, 0.2), 1.0)
+        stain = blob(flaw, y, x, (0.42 * np.sin(angle), 0.42 * np.cos(angle)), flaw.uniform(0.13, 0.24), 1.0)
         tint = ((0.72, 0.3, 0.22), (0.25, 0.4, 0.75), (0.75, 0.62, 0.2), (0.2, 0.2, 0.22))[flaw.integers(4)]
-        picture = paint(picture, tint, inside(stain, 0.06) * body * flaw.uniform(0.3, 0.75))
+        picture = paint(picture, tint, inside(stain, 0.06) * body * flaw.uniform(0.6, 0.95))
     if defect == "scratch":
         angle = flaw.uniform(0, 2 * np.pi)
-        for _ in range(flaw.integers(1, 5)):
+        for _ in range(flaw.integers(2, 5)):
             line = wander(
                 flaw,
                 (0.42 * np.sin(angle) + flaw.normal(0, 0.05), 0.42 * np.cos(angle) + flaw.normal(0, 0.05)),
                 flaw.uniform(0, 6.3),
-                flaw.uniform(0.12, 0.4),
+                flaw.uniform(0.25, 0.5),
                 0.15,
             )
             picture = paint(
                 picture,
                 np.full(3, flaw.choice([0.25, 0.95])),
-                stroke(y, x, line, flaw.uniform(0.008, 0.022)) * body * flaw.uniform(0.45, 0.9),
+                stroke(y, x, line, flaw.uniform(0.022, 0.04)) * body * flaw.uniform(0.75, 1),
             )
     return picture
 
@@ -195,8 +195,8 @@ def pill(pose: Generator, flaw: Generator, defect: str, size: int) -> np.ndarray
     picture = ground(pose, size, (0.04, 0.04, 0.05), 0.02)
     angle, shift, cloudy, bright = pose.normal(0, 0.05), pose.normal(0, 0.02, 2), noise(pose, size, 24), pose.uniform(0.93, 1.05)
     speckles = [
-        (pose.uniform(-0.5, 0.5), pose.uniform(-0.75, 0.75), pose.uniform(0.006, 0.022), pose.random() < 0.7)
-        for _ in range(pose.integers(25, 60))
+        (pose.uniform(-0.5, 0.5), pose.uniform(-0.75, 0.75), pose.uniform(0.006, 0.014), pose.random() < 0.7)
+        for _ in range(pose.integers(20, 40))
     ]
     y, x = turn(*canvas(size), angle, shift)
     r = np.hypot(y / 0.52, x / 0.78)
@@ -204,34 +204,34 @@ def pill(pose: Generator, flaw: Generator, defect: str, size: int) -> np.ndarray
     shade = bright * (0.84 - 0.22 * np.clip(r, 0, 1) ** 5 - 0.06 * y + 0.02 * cloudy)
     picture = paint(picture, np.stack([shade, shade * 0.98, shade * 0.94], -1), inside(edge, 0.015))
     for kind, colour in ((True, (0.72, 0.25, 0.22)), (False, (0.4, 0.38, 0.38))):
-        picture = paint(picture, colour, spots([s[:3] for s in speckles if s[3] == kind], size) * inside(edge + 0.03) * 0.7)
+        picture = paint(picture, colour, spots([s[:3] for s in speckles if s[3] == kind], size) * inside(edge + 0.03) * 0.5)
     picture = paint(picture, picture * 0.8, inside(np.abs(x) - 0.006, 0.012) * inside(edge + 0.04) * 0.8)
     text, ty, tx, gone = "FF", y, x + 0.33, 0.0
     if defect == "faulty_imprint":
         kind = flaw.integers(3)
         text = ("F", "EF", "FF")[kind]
-        gone = inside(blob(flaw, ty, tx, (flaw.uniform(-0.1, 0.1), flaw.choice([-0.1, 0.1])), 0.12), 0.06) if kind == 2 else 0.0
+        gone = inside(blob(flaw, ty, tx, (flaw.uniform(-0.05, 0.05), flaw.choice([-0.1, 0.1])), 0.2), 0.06) if kind == 2 else 0.0
     letters = write(ty, tx, text, 0.28) * (1 - gone)
-    picture = paint(picture, picture * 0.72, letters * 0.8)
+    picture = paint(picture, picture * 0.5, letters * 0.9)
     picture = paint(picture, (0.98, 0.98, 0.95), np.clip(write(ty - 0.012, tx - 0.008, text, 0.28) * (1 - gone) - letters, 0, 1) * 0.5)
     at = (flaw.uniform(-0.33, 0.33), flaw.uniform(-0.55, 0.55))
     if defect == "color":
         tint = ((0.85, 0.6, 0.25), (0.8, 0.4, 0.4), (0.55, 0.65, 0.8))[flaw.integers(3)]
         picture = paint(
-            picture, tint, inside(blob(flaw, y, x, at, flaw.uniform(0.07, 0.2), 0.8), 0.1) * inside(edge + 0.01) * flaw.uniform(0.3, 0.8)
+            picture, tint, inside(blob(flaw, y, x, at, flaw.uniform(0.15, 0.25), 0.8), 0.1) * inside(edge + 0.01) * flaw.uniform(0.65, 0.95)
         )
     if defect == "contamination":
         colour = ((0.12, 0.1, 0.08), (0.35, 0.45, 0.2), (0.15, 0.2, 0.4))[flaw.integers(3)]
         hair = wander(flaw, at, flaw.uniform(0, 6.3), flaw.uniform(0.15, 0.4), 0.7)
-        thing = stroke(y, x, hair, 0.016) if flaw.random() < 0.5 else inside(blob(flaw, y, x, at, flaw.uniform(0.03, 0.07), 1.2), 0.012)
-        picture = paint(picture, colour, thing * inside(edge) * flaw.uniform(0.6, 1))
+        thing = stroke(y, x, hair, 0.03) if flaw.random() < 0.5 else inside(blob(flaw, y, x, at, flaw.uniform(0.07, 0.12), 1.2), 0.012)
+        picture = paint(picture, colour, thing * inside(edge) * flaw.uniform(0.85, 1))
     if defect == "crack":
         if flaw.random() < 0.5:
             line = wander(flaw, at, flaw.uniform(0, 6.3), flaw.uniform(0.2, 0.45), 0.4)
-            picture = paint(picture, picture * 0.35, stroke(y, x, line, flaw.uniform(0.012, 0.025)) * inside(edge))
+            picture = paint(picture, picture * 0.2, stroke(y, x, line, flaw.uniform(0.022, 0.035)) * inside(edge))
         else:
             way = flaw.uniform(0, 2 * np.pi)
-            piece = inside(blob(flaw, y, x, (0.5 * np.sin(way), 0.76 * np.cos(way)), flaw.uniform(0.07, 0.16), 0.9)) * inside(edge)
+            piece = inside(blob(flaw, y, x, (0.5 * np.sin(way), 0.76 * np.cos(way)), flaw.uniform(0.12, 0.2), 0.9)) * inside(edge)
             picture = paint(picture, (0.16, 0.15, 0.14), piece)
     return picture
 
@@ -247,13 +247,13 @@ def screw(pose: Generator, flaw: Generator, defect: str, size: int) -> np.ndarra
     tall = np.full_like(u, 0.034)
     if defect == "thread_side":
         at, side = flaw.uniform(0.05, 0.5), flaw.choice([-1, 1])
-        flat = np.exp(-(((u - at) / flaw.uniform(0.05, 0.09)) ** 4)) * (side * v > 0)
-        tall = tall * (1 - flaw.uniform(0.7, 1) * flat)
+        flat = np.exp(-(((u - at) / flaw.uniform(0.1, 0.16)) ** 4)) * (side * v > 0)
+        tall = tall * (1 - flaw.uniform(0.9, 1) * flat)
     wide = np.where(u < -0.05, 0.07, 0.062 + tall * thread)
     wide = np.where(u < -0.55, 0.07 + 0.14 * np.clip((-0.55 - u) / 0.14, 0, 1), wide)
     tip = np.clip((0.72 - u) / 0.17, 0, 1)
     if defect == "manipulated_front":
-        v = v + flaw.choice([-1, 1]) * flaw.uniform(0.03, 0.1) * np.clip((u - 0.52) / 0.18, 0, 1) ** 1.5
+        v = v + flaw.choice([-1, 1]) * flaw.uniform(0.1, 0.18) * np.clip((u - 0.52) / 0.18, 0, 1) ** 1.5
         tip = np.where(u > flaw.uniform(0.62, 0.69), 0, np.clip((0.72 - u) / flaw.uniform(0.08, 0.17), 0, 1))
     wide = np.where(u > 0.55, wide * tip, wide)
     cover = inside(np.maximum(np.abs(v) - wide, np.maximum(-0.72 - u, u - 0.72)), 0.012)
@@ -268,14 +268,14 @@ def screw(pose: Generator, flaw: Generator, defect: str, size: int) -> np.ndarra
     picture = paint(picture, np.repeat(metal[..., None], 3, -1), cover)
     if defect in ("scratch_head", "scratch_neck"):
         low, high, reach = (-0.71, -0.6, 0.14) if defect == "scratch_head" else (-0.5, -0.12, 0.05)
-        for _ in range(flaw.integers(1, 4)):
+        for _ in range(flaw.integers(2, 5)):
             line = wander(
-                flaw, (flaw.uniform(-reach, reach), flaw.uniform(low, high)), flaw.uniform(0, 6.3), flaw.uniform(0.06, 0.14), 0.25
+                flaw, (flaw.uniform(-reach, reach), flaw.uniform(low, high)), flaw.uniform(0, 6.3), flaw.uniform(0.1, 0.18), 0.25
             )
             picture = paint(
                 picture,
                 np.full(3, flaw.choice([0.08, 0.95])),
-                stroke(v, u, line, flaw.uniform(0.012, 0.025)) * cover * flaw.uniform(0.6, 1),
+                stroke(v, u, line, flaw.uniform(0.022, 0.04)) * cover * flaw.uniform(0.85, 1),
             )
     return picture
 

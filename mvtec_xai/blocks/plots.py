@@ -29,7 +29,7 @@ def name_colours(
     "One colour a name, by sorted order, so that the same names get the same colours in every figure."
     names = sorted(set(names))
     wheel = OKABE_ITO if len(names) <= len(OKABE_ITO) else sns.color_palette("husl", len(names)).as_hex()
-    return dict(zip(names, wheel))
+    return dict(zip(names, wheel, strict=False))
 
 # %% ../../nbs/blocks/plots.ipynb #cell011
 _words: dict[str, str] = {}  # of the language that `use_style` was told; empty: English
@@ -91,7 +91,7 @@ def image_grid(
     fig, axes = plt.subplots(rows, columns, figsize=(columns * side, rows * (side + 0.22)), squeeze=False)
     for ax in axes.flat:
         ax.axis("off")
-    for ax, image, title in zip(axes.flat, images, titles):
+    for ax, image, title in zip(axes.flat, images, titles, strict=False):
         ax.imshow(image, cmap="gray", vmin=0, vmax=255)
         ax.set_title(title, fontsize=7, pad=2)
     return fig

@@ -44,7 +44,7 @@ class Workbench:
 
     def __init__(self, pipeline: InspectionPipeline, index: pd.DataFrame, language: str = "en"):
         self.pipeline, self.words = pipeline, Words(language)
-        self.paths = dict(zip(index.image_id, index.path))
+        self.paths = dict(zip(index.image_id, index.path, strict=True))
         examples = find_examples(index)
         self.thumbnails = self.pictures(examples.image_id.tolist())
         self.examples = examples[examples.image_id.isin(self.thumbnails)]

@@ -114,7 +114,7 @@ def _count_problems(index: pd.DataFrame) -> list[tuple]:
 def _duplicates(index: pd.DataFrame) -> list[tuple]:
     found = []
     for _, same in index[index.duplicated("digest", keep=False)].groupby("digest"):
-        where = set(zip(same.folder, same.label))
+        where = set(zip(same.folder, same.label, strict=True))
         kind = (
             "same image in train and test"
             if same.folder.nunique() > 1

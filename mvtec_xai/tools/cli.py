@@ -65,7 +65,7 @@ def reproduce(
     profile: Annotated[str, typer.Option(help="sample: small, for a look; full: for real data.")] = "sample",
     data: Annotated[Path | None, typer.Option(help="Root of a data set; none: the sample set (profile sample only).")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder; default runs/PROFILE.")] = None,
-    figures: Annotated[Path | None, typer.Option(help="Where figures go; default: figures/ for the sample set, else RUN/figures.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="Where figures go; default: RUN/figures.")] = None,
     categories: Annotated[str, typer.Option(help="Only these, separated by commas.")] = "",
     only: Annotated[str | None, typer.Option(help="Only this phase, as 02.")] = None,
     start: Annotated[str | None, typer.Option("--from", help="Everything from this phase on, as 03.")] = None,
@@ -88,7 +88,7 @@ def reproduce(
     words_of(language)  # an unknown one is an error before anything is done
     repository = tool.find_repository()
     run = (run or repository / "runs" / profile).absolute()
-    figures = (figures or (run / "figures" if data else repository / "figures")).absolute()
+    figures = (figures or run / "figures").absolute()
     chosen = [c.strip() for c in categories.split(",") if c.strip()]
     root, file = (str(p.absolute()) if p else "" for p in (data, weights))
     network = {"backbone": backbone, "weights": file, "image_size": image_size}

@@ -29,7 +29,7 @@ class FromPixels(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         maps = self.detector.describe(images.permute(0, 3, 1, 2).float() / 255)
-        logits, patches = zip(*(head(maps) for head in self.detector.heads))
+        logits, patches = zip(*(head(maps) for head in self.detector.heads), strict=True)
         return (torch.stack(logits).mean(dim=0) / self.temperature + self.offset).sigmoid(), torch.stack(patches).mean(dim=0).sigmoid()
 
 # %% ../../nbs/tools/export.ipynb #6e195ecb

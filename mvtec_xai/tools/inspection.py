@@ -125,7 +125,7 @@ def judge(
     began = time.perf_counter()
     while part := list(islice(reading, batch)):
         good = [j for j in part if not j.error]
-        for judged, inspection in zip(good, pipeline.inspect([j.image for j in good], [j.category for j in good])):
+        for judged, inspection in zip(good, pipeline.inspect([j.image for j in good], [j.category for j in good]), strict=True):
             judged.inspection = inspection
         for judged in part:
             judged.ms = 1000 * (time.perf_counter() - began) / len(part)

@@ -1,0 +1,104 @@
+"""What is a heatmap worth that has never seen a mask? The detector of a run beside the same heads trained on labels alone.
+
+    masks    the heads of the run: good parts, labels and masks
+    labels   the same heads, memory and training, but no mask is shown to them
+
+Both are scored out-of-fold on test/, in the categories that have masks, by Grad-CAM at the heads' hidden layer: image AUROC, pixel
+AUROC, AUPRO and the pointing game, the last three with 95 % bootstrap intervals, then their means over the categories. The table is
+explanations.csv. A category takes about three minutes on two cores.
+
+    .venv/bin/python benchmarks/explanations.py --run runs/full --out runs/full/reference
+"""
+
+import argparse
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.metrics import roc_auc_score
+from torch.nn import functional as F
+
+from mvtec_xai.blocks.metrics import bootstrap_draws, central_interval, count_pixels, pixel_measures, pointing_hits
+from mvtec_xai.blocks.runs import atomic_path, read_json, read_table
+from mvtec_xai.classifier import Examples, HeadConfig, judge_maps, load_detector, load_trunk, make_examples, scoring_heads, train_heads
+from mvtec_xai.data import ImageCache
+from mvtec_xai.gradcam import enlarge, explain_heads
+
+LEARNED_FROM = {"masks": "good parts, labels, masks", "labels": "good parts, labels"}
+
+
+def label_heads(examples: Examples, index: pd.DataFrame, category: str, config: HeadConfig, members: int, seed: int) -> dict[int, list]:
+    "Train, for each fold, the ensemble that scores it, on labels alone; only the heads that it needs."
+    here, fold, folds = (index.category == category).to_numpy(), index.fold.to_numpy(), int(index.fold.max()) + 1
+    unmasked, trained = index.assign(mask_path=None), {}
+    for f, g in combinations(range(folds), 2):
+        rows = here & (fold != f) & (fold != g)
+        trained[f, g] = lambda k, rows=rows, at=seed + 100 * f + 1000 * g: train_heads(examples, unmasked, rows, 1, config, at + k)[0]
+    wanted = {pair: [(pair, k) for k in range(members)] for pair in trained}
+    return {f: [trained[pair](k) for pair, k in scoring_heads(wanted, f, folds)] for f in range(folds)}
+
+
+def score(maps: np.ndarray, masks: np.ndarray, logit: np.ndarray, known: pd.DataFrame, seed: int) -> tuple[dict, dict]:
+    "Measures of a category, and their bootstrap draws."
+    counts, defective = count_pixels(maps, masks), masks.any(axis=(1, 2))
+    hits = pointing_hits(maps, masks)[defective].astype(float)
+    row = {"images": len(known), "image_auroc": roc_auc_score(known.label, logit), **pixel_measures(counts), "pointing": hits.mean()}
+    strata = known.defect.to_numpy()
+    draws = {
+        name: bootstrap_draws(lambda rows, name=name: pixel_measures(counts, rows)[name], strata, 100, seed)
+        for name in ("pixel_auroc", "aupro")
+    }
+    draws["pointing"] = bootstrap_draws(lambda rows: hits[rows].mean(), strata[defective], 100, seed)
+    return row, draws
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--run", type=Path, required=True, help="a run whose phases 00 and 01 are done")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the table")
+    parser.add_argument("--categories", default="", help="separated by commas; default: all that have masks")
+    parser.add_argument("--side", type=int, default=224, help="pixels, at which maps are compared with masks")
+    args = parser.parse_args()
+    index, cache = read_table(args.run / "00_data" / "index.parquet"), ImageCache(args.run / "00_data" / "cache")
+    settings, trunk = read_json(args.run / "01_classifier" / "config.json"), load_trunk(args.run / "01_classifier")
+    config = HeadConfig(settings["width"], settings["steps"])
+    tested = index[index.folder == "test"]
+    with_masks = sorted(set(tested.category[tested.mask_path.notna()]))
+    rows, draws = [], {}
+    for category in args.categories.split(",") if args.categories else with_masks:
+        examples = make_examples(
+            trunk, cache.images, cache.masks, index, category, settings["views"], settings["patches"], settings["seed"]
+        )
+        own = tested[tested.category == category].sort_values("fold", kind="stable")
+        parts = {f: examples.select(index.index.isin(part.index)) for f, part in own.groupby("fold")}
+        own = index.loc[np.concatenate([examples.row[at] for at in parts.values()])]
+        share = F.adaptive_avg_pool2d(torch.from_numpy(cache.masks[own.index.to_numpy()]).float()[:, None], args.side)[:, 0].numpy()
+        masks = share >= np.minimum(0.5, np.maximum(share.max(axis=(1, 2), keepdims=True), 1e-6))
+        heads = {
+            "masks": {f: list(load_detector(args.run / "01_classifier", category, f"fold{f}", trunk).heads) for f in parts},
+            "labels": label_heads(examples, index, category, config, settings["members"], settings["seed"]),
+        }
+        for kind, ensembles in heads.items():
+            seen = {f: [m[at] for m in examples.maps] for f, at in parts.items()}
+            logit = np.concatenate([judge_maps(ensembles[f], seen[f]) for f in parts])
+            maps = enlarge(np.concatenate([explain_heads(ensembles[f], seen[f]) for f in parts]), args.side)
+            row, draws[category, kind] = score(maps, masks, logit, own, settings["seed"])
+            rows.append({"category": category, "heads": kind, "learned_from": LEARNED_FROM[kind], **row})
+            print({k: round(v, 4) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
+    table = pd.DataFrame(rows)
+    means = table.groupby(["heads", "learned_from"], sort=False).mean(numeric_only=True).reset_index().assign(category="mean")
+    for kind in LEARNED_FROM:
+        own = [d for (_, k), d in draws.items() if k == kind]
+        draws["mean", kind] = {name: np.mean([d[name] for d in own], axis=0) for name in own[0]}
+    table = pd.concat([table, means], ignore_index=True)
+    for k, row in table.iterrows():
+        for name, values in draws[row.category, row.heads].items():
+            table.loc[k, [f"{name}_low", f"{name}_high"]] = central_interval(values)
+    with atomic_path(args.out / "explanations.csv") as path:
+        table.to_csv(path, index=False, float_format="%.6g")
+
+
+if __name__ == "__main__":
+    main()
