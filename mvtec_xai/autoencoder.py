@@ -103,7 +103,7 @@ def train_autoencoder(
     "`autoencoder`, trained, in evaluation mode, on the CPU."
     L.seed_everything(seed, verbose=False)
     loader = make_loader(TensorDataset(x), batch, np.ones(len(x)), steps * batch, seed)
-    return fit(AutoencoderTraining(autoencoder, augmentation, seed), loader, epochs=1).autoencoder.cpu()
+    return fit(AutoencoderTraining(autoencoder, augmentation, seed), loader).autoencoder.cpu()
 
 # %% ../nbs/03_autoencoder.ipynb #19d3c0b4
 def shrink(

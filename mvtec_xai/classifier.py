@@ -211,7 +211,7 @@ def train_heads(
         L.seed_everything(seed + k, verbose=False)
         batches = make_loader(data, config.batch, weight, config.steps * config.batch, seed + k)
         head = DenseHead([m.shape[1] for m in examples.maps], config.width)
-        heads.append(fit(HeadTraining(head, config), batches, epochs=1).head.cpu())
+        heads.append(fit(HeadTraining(head, config), batches).head.cpu())
     return heads
 
 # %% ../nbs/01_classifier.ipynb #07e17eba

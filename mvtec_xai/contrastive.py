@@ -132,7 +132,7 @@ def train_encoder(
     else:
         criterion = SupConLoss(temperature=0.1)
     batches = make_loader(TensorDataset(flat, torch.from_numpy(codes)), batch, np.ones(len(flat)), steps * batch, seed)
-    return fit(ContrastiveTraining(encoder, criterion), batches, epochs=1).encoder.cpu()
+    return fit(ContrastiveTraining(encoder, criterion), batches).encoder.cpu()
 
 # %% ../nbs/04_contrastive.ipynb #e1751a83
 @dataclass

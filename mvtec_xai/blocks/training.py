@@ -8,7 +8,6 @@ __all__ = ['AUGMENTATIONS', 'FOLDER_SHARES', 'Augmentation', 'random_grid', 'res
 
 # %% ../../nbs/blocks/training.ipynb #cell003
 import logging
-import tempfile
 import warnings
 from dataclasses import dataclass
 
@@ -16,7 +15,6 @@ import lightning as L
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, TensorDataset, WeightedRandomSampler
@@ -112,29 +110,22 @@ def make_loader(
 
 # %% ../../nbs/blocks/training.ipynb #cell025
 def fit(
-    module: L.LightningModule,  # logs `valid_loss` if there is a validation loader
-    train: DataLoader,
-    valid: DataLoader | None = None,
-    epochs: int = 10,
-    patience: int = 3,  # epochs without a better valid_loss before training stops
+    module: L.LightningModule,
+    train: DataLoader,  # with as many batches as there are to learn from
 ) -> L.LightningModule:
-    "`module`, trained; with `valid`, at its best epoch, else at its last."
+    "Train `module` once through `train`; it comes back in evaluation mode."
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
-        best = ModelCheckpoint(folder, monitor="valid_loss", save_weights_only=True)
         trainer = L.Trainer(
-            max_epochs=epochs,
+            max_epochs=1,
             accelerator="auto",
             devices=1,
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            enable_checkpointing=valid is not None,
-            callbacks=[best, EarlyStopping("valid_loss", patience=patience)] if valid else [],
+            enable_checkpointing=False,
         )
-        trainer.fit(module, train, valid)
-        if best.best_model_path:
-            module.load_state_dict(torch.load(best.best_model_path, weights_only=True)["state_dict"])
+        trainer.fit(module, train)
     return module.eval()
