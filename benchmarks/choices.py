@@ -10,7 +10,8 @@
 For each fold one ensemble leaves out that fold and the next. The table choices.csv has a row for each category and choice:
 `validation_auroc`, the mean over the folds of what it says of the next one, by which a choice may be made; and `image_auroc`,
 out-of-fold on test/ with its 95 % interval, which only says what it came to; then the means of the categories. Both are of logits;
-phase 01 tells the AUROC of probabilities, whose calibration differs by fold, so its figures are not quite these. A category takes about eight minutes on two cores.
+phase 01 tells the AUROC of probabilities, whose calibration differs by fold, so its figures are not quite these. A category takes
+about eight minutes on two cores.
 
     .venv/bin/python benchmarks/choices.py --run runs/full --out runs/full/reference --categories pill,screw
 """
