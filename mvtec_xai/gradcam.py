@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'FromMaps', 'Unscaled', 'ThinEigenCAM', 'explain_heads', 'enlarge', 'rarely_reached', 'best_iou_threshold',
-           'outline_region']
+           'relative_to_top', 'outline_region']
 
 # %% ../nbs/02_gradcam.ipynb #1ddef3f4
 from collections.abc import Sequence
@@ -109,11 +109,17 @@ def best_iou_threshold(
     "The candidate with the greatest mean intersection over union of `maps >= threshold` with `masks`."
     return float(max(candidates, key=lambda threshold: intersection_over_union(maps >= threshold, masks).mean()))
 
+
+def relative_to_top(
+    maps: np.ndarray,  # (n, h, w), 0 or more
+) -> np.ndarray:
+    "Divide each map by its own maximum; a map that is zero everywhere stays so."
+    return maps / np.maximum(maps.max(axis=(1, 2), keepdims=True), 1e-9)
+
 # %% ../nbs/02_gradcam.ipynb #c950c1ec
 def outline_region(
     anomaly_map: np.ndarray,  # (h, w)
-    threshold: float,  # from validation, for the category
+    share: float,  # of the map's maximum, from validation, for the category
 ) -> np.ndarray:
-    "The region (h, w), bool, that the map marks; never empty unless the map is flat zero."
-    top = float(anomaly_map.max())
-    return (anomaly_map >= (threshold if top >= threshold else 0.6 * top)) & (anomaly_map > 0)
+    "Outline the region (h, w), bool, that the map marks; it is never empty unless the map is zero everywhere."
+    return (anomaly_map >= share * float(anomaly_map.max())) & (anomaly_map > 0)

@@ -148,7 +148,7 @@ def explain(models: RunModels, inspection: Inspection, maps: list[torch.Tensor])
     "Fill in `anomaly_map` and `region` from the `maps` of the image."
     heads, scale = models.detectors[inspection.category].heads, models.explanation["scales"][inspection.category]
     anomaly_map = enlarge(explain_heads(heads, maps, models.explanation["method"]), models.detection["image_size"])[0]
-    inspection.anomaly_map, inspection.region = anomaly_map, outline_region(anomaly_map, scale["mask_threshold"])
+    inspection.anomaly_map, inspection.region = anomaly_map, outline_region(anomaly_map, scale["region_share"])
 
 # %% ../nbs/06_pipeline.ipynb #70cd57af
 def verify(models: RunModels, inspection: Inspection, maps: list[torch.Tensor]) -> None:
@@ -202,7 +202,7 @@ def threaded(
 # %% ../nbs/06_pipeline.ipynb #7ad58b59
 BATCH = 16  # images that pass the network together
 PLAN = "06_pipeline/pipeline.json"
-FORMAT = 2  # of saved pipelines; to be raised when a phase changes what it keeps
+FORMAT = 3  # of saved pipelines; to be raised when a phase changes what it keeps
 
 # %% ../nbs/06_pipeline.ipynb #d0499d36
 def _copy_files(source: Path | None, files: dict[Path, int], folder: Path) -> Path:
