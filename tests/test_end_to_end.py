@@ -22,7 +22,7 @@ from mvtec_xai.pipeline import InspectionPipeline
 from mvtec_xai.tools.inspection import COLUMNS
 from mvtec_xai.tools.reproduce import PROFILES, Plan
 
-PHASES = sorted((ROOT / "nbs").glob("0*.ipynb"))
+PHASES = sorted((ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"))
 
 
 def test_overrides_are_parameters_that_exist():

@@ -15,7 +15,7 @@ from nbdev.config import get_config
 from mvtec_xai.tools.reproduce import READS, local_imports
 
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
-PHASES = [p for p in NOTEBOOKS if re.match(r"0\d_", p.name)]
+PHASES = [p for p in NOTEBOOKS if re.match(r"\d\d_", p.name)]
 MODULES = sorted(p for p in (ROOT / "mvtec_xai").rglob("*.py") if p.name not in ("__init__.py", "_modidx.py"))
 LAYERS = {"blocks": 0, "phase": 1, "pipeline": 2, "tools": 3}
 

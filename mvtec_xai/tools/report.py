@@ -24,7 +24,7 @@ def parameters_of(
 ) -> dict[str, dict]:
     "By phase, the names and values of its parameters; of an executed notebook, those that it was executed with."
     found = {}
-    for path in sorted(notebooks.glob("0*.ipynb")):
+    for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb")):
         cells = [
             c for c in nbformat.read(path, as_version=4).cells if {"parameters", "injected-parameters"} & {*c.metadata.get("tags", [])}
         ]
