@@ -37,6 +37,7 @@ TEXTS = {
         "of": "{} of {}",
         "names": {
             "ours": "this project, `{}` at {} px",
+            "earlier": "the same, an earlier version, `{}` at {} px",
             "probe": "linear probe on the frozen network",
             "same": "same images",
             "published": "published",
@@ -98,6 +99,7 @@ TEXTS = {
         "of": "{} de {}",
         "names": {
             "ours": "este proyecto, `{}` a {} px",
+            "earlier": "lo mismo, una versión anterior, `{}` a {} px",
             "probe": "sonda lineal sobre la red congelada",
             "same": "mismas imágenes",
             "published": "publicado",
@@ -179,7 +181,9 @@ def own_rows(mean: str, of: str) -> list[str]:
 def other_rows(names: dict[str, str], learned: dict[str, str]) -> list[str]:
     "A line for each method, from the tables where it was run here."
     backbones, reference = pd.read_csv(TABLES / "backbones.csv"), table("reference").loc["mean"]
-    ours = [(names["ours"].format(r.backbone, r.image_size), r.image_auroc, r.pixel_auroc, r.aupro) for r in backbones.itertuples()]
+    about, now, where = pd.read_json(TABLES / "about.json", typ="series"), table("detection").loc["mean"], table("localisation").loc["mean"]
+    ours = [(names["ours"].format(backbones.backbone[0], about.image_size), now.image_auroc, where.pixel_auroc, where.aupro)]
+    ours += [(names["earlier"].format(r.backbone, r.image_size), r.image_auroc, r.pixel_auroc, r.aupro) for r in backbones.itertuples()]
     found = [(name, "masks", "same", *values) for name, *values in ours]
     found += [(names["probe"], "labels", "same", table("detection").loc["mean"].probe_auroc, None, None)]
     found += [(f"{NAMES[r.method]}, anomalib", "good", "same", r.image_auroc, r.pixel_auroc, r.aupro) for r in reference.itertuples()]
