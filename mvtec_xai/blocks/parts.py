@@ -269,9 +269,7 @@ def screw(pose: Generator, flaw: Generator, defect: str, size: int) -> np.ndarra
     if defect in ("scratch_head", "scratch_neck"):
         low, high, reach = (-0.71, -0.6, 0.14) if defect == "scratch_head" else (-0.5, -0.12, 0.05)
         for _ in range(flaw.integers(2, 5)):
-            line = wander(
-                flaw, (flaw.uniform(-reach, reach), flaw.uniform(low, high)), flaw.uniform(0, 6.3), flaw.uniform(0.1, 0.18), 0.25
-            )
+            line = wander(flaw, (flaw.uniform(-reach, reach), flaw.uniform(low, high)), flaw.uniform(0, 6.3), flaw.uniform(0.1, 0.18), 0.25)
             picture = paint(
                 picture,
                 np.full(3, flaw.choice([0.08, 0.95])),
