@@ -40,6 +40,12 @@ def label_heads(examples: Examples, index: pd.DataFrame, category: str, config: 
     return {f: [trained[pair](k) for pair, k in scoring_heads(wanted, f, folds)] for f in range(folds)}
 
 
+def defect_masks(masks: np.ndarray, side: int) -> np.ndarray:
+    "Masks (n, h, w) at `side` pixels, bool: those that are half defective; of a defect too fine for that, the most defective."
+    share = F.adaptive_avg_pool2d(torch.from_numpy(masks).float()[:, None], side)[:, 0].numpy()
+    return share >= np.minimum(0.5, np.maximum(share.max(axis=(1, 2), keepdims=True), 1e-6))
+
+
 def score(maps: np.ndarray, masks: np.ndarray, logit: np.ndarray, known: pd.DataFrame, seed: int) -> tuple[dict, dict]:
     "Measures of a category, and their bootstrap draws."
     counts, defective = count_pixels(maps, masks), masks.any(axis=(1, 2))
@@ -52,6 +58,19 @@ def score(maps: np.ndarray, masks: np.ndarray, logit: np.ndarray, known: pd.Data
     }
     draws["pointing"] = bootstrap_draws(lambda rows: hits[rows].mean(), strata[defective], 100, seed)
     return row, draws
+
+
+def with_means(table: pd.DataFrame, draws: dict[tuple[str, str], dict]) -> pd.DataFrame:
+    "Add the means over the categories, and the 95 % intervals of `draws`, by (category, heads)."
+    means = table.groupby(["heads", "learned_from"], sort=False).mean(numeric_only=True).reset_index().assign(category="mean")
+    for kind in means.heads:
+        own = [d for (_, k), d in draws.items() if k == kind]
+        draws["mean", kind] = {name: np.mean([d[name] for d in own], axis=0) for name in own[0]}
+    table = pd.concat([table, means], ignore_index=True)
+    for k, row in table.iterrows():
+        for name, values in draws[row.category, row.heads].items():
+            table.loc[k, [f"{name}_low", f"{name}_high"]] = central_interval(values)
+    return table
 
 
 def main() -> None:
@@ -74,8 +93,7 @@ def main() -> None:
         own = tested[tested.category == category].sort_values("fold", kind="stable")
         parts = {f: examples.select(index.index.isin(part.index)) for f, part in own.groupby("fold")}
         own = index.loc[np.concatenate([examples.row[at] for at in parts.values()])]
-        share = F.adaptive_avg_pool2d(torch.from_numpy(cache.masks[own.index.to_numpy()]).float()[:, None], args.side)[:, 0].numpy()
-        masks = share >= np.minimum(0.5, np.maximum(share.max(axis=(1, 2), keepdims=True), 1e-6))
+        masks = defect_masks(cache.masks[own.index.to_numpy()], args.side)
         heads = {
             "masks": {f: list(load_detector(args.run / "01_classifier", category, f"fold{f}", trunk).heads) for f in parts},
             "labels": label_heads(examples, index, category, config, settings["members"], settings["seed"]),
@@ -87,17 +105,8 @@ def main() -> None:
             row, draws[category, kind] = score(maps, masks, logit, own, settings["seed"])
             rows.append({"category": category, "heads": kind, "learned_from": LEARNED_FROM[kind], **row})
             print({k: round(v, 4) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
-    table = pd.DataFrame(rows)
-    means = table.groupby(["heads", "learned_from"], sort=False).mean(numeric_only=True).reset_index().assign(category="mean")
-    for kind in LEARNED_FROM:
-        own = [d for (_, k), d in draws.items() if k == kind]
-        draws["mean", kind] = {name: np.mean([d[name] for d in own], axis=0) for name in own[0]}
-    table = pd.concat([table, means], ignore_index=True)
-    for k, row in table.iterrows():
-        for name, values in draws[row.category, row.heads].items():
-            table.loc[k, [f"{name}_low", f"{name}_high"]] = central_interval(values)
     with atomic_path(args.out / "explanations.csv") as path:
-        table.to_csv(path, index=False, float_format="%.6g")
+        with_means(pd.DataFrame(rows), draws).to_csv(path, index=False, float_format="%.6g")
 
 
 if __name__ == "__main__":
