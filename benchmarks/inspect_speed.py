@@ -39,7 +39,7 @@ KINDS = {"normal": (2.0, 2.0), "defective": (-2.0, -1.0)}  # thresholds that mak
 
 def loaded(run: Path, kind: str) -> InspectionPipeline:
     "The pipeline of `run`, taking every image for `kind`."
-    pipeline = InspectionPipeline.from_run(run)
+    pipeline = InspectionPipeline.from_pretrained(run)
     pipeline.models.detection |= dict(zip(("low", "high"), KINDS[kind], strict=True))
     return pipeline
 

@@ -31,7 +31,7 @@ main()
 def test_every_verdict_is_told_in_every_language(language, verdict, p):
     heat = np.eye(64, dtype=np.float32)
     known = {"defect_type": "unknown", "type_confidence": 0.3, "type_distances": {"crack": 1.25}} if verdict != "normal" else {}
-    seen = {"anomaly_map": heat, "region": heat > 0} if verdict != "normal" else {}
+    seen = {"score_map": heat, "image_size": 64} if verdict != "normal" else {}
     asked = {"verified": True, "reconstruction_percentile": 0.93} if p == 0.5 else {}
     inspection = Inspection(None, "gear", verdict, p, 0.3, 0.9, **seen, **known, **asked, timings={"read": 1.0, "detect": 2.0})
     words = Words(language)
@@ -44,7 +44,7 @@ def test_every_verdict_is_told_in_every_language(language, verdict, p):
 
 def test_answer_is_that_of_the_pipeline(own, finished):
     bench = Workbench.from_run(finished)
-    pipeline = InspectionPipeline.from_run(finished)
+    pipeline = InspectionPipeline.from_pretrained(finished)
     assert set(bench.examples.category) == {"lid", "washer"} and set(bench.examples.label) == {0, 1}
     for path in (own / "washer" / "test").glob("*/000.png"):
         inspection = pipeline.inspect([path])[0]

@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import ROOT, TINY
 from PIL import Image
 from pypdf import PdfReader
 
-from mvtec_xai.pipeline import InspectionPipeline
+from mvtec_xai import Inspection, InspectionError, InspectionPipeline
+from mvtec_xai.blocks.inputs import read_image
 from mvtec_xai.tools.inspection import COLUMNS
 from mvtec_xai.tools.reproduce import PROFILES, Plan
 
@@ -88,7 +90,7 @@ def test_inspect_all_readable_is_code_0_and_takes_a_category(program, own, finis
 
 
 def test_alone_or_in_a_batch_the_answer_is_the_same(own, finished):
-    pipeline, paths = InspectionPipeline.from_run(finished), sorted(own.glob("*/test/*/*.png"))[::3]
+    pipeline, paths = InspectionPipeline.from_pretrained(finished), sorted(own.glob("*/test/*/*.png"))[::3]
     together = pipeline.inspect(paths, batch=5)
     for path, known in zip(paths, together, strict=True):
         alone = pipeline.inspect([path])[0]
@@ -98,27 +100,58 @@ def test_alone_or_in_a_batch_the_answer_is_the_same(own, finished):
             np.testing.assert_allclose(alone.anomaly_map, known.anomaly_map, atol=1e-3)
 
 
+def test_an_image_is_taken_in_every_form(own, finished):
+    pipeline, paths = InspectionPipeline.from_pretrained(finished, device="cpu"), sorted(own.glob("*/test/*/*.png"))[:2]
+    known, pixels = pipeline.inspect(paths), [read_image(p) for p in paths]
+    categories = [i.category for i in known]
+    tensors = [torch.from_numpy(p).permute(2, 0, 1) for p in pixels]
+    several = {
+        "strings": [str(p) for p in paths],
+        "pictures": [Image.open(p) for p in paths],
+        "arrays": pixels,
+        "floats": [p / 255 for p in pixels],
+        "tensors": torch.stack(tensors) if tensors[0].shape == tensors[1].shape else tensors,
+        "column": pd.Series(paths, index=[7, 9]),
+    }
+    for name, images in several.items():
+        found = pipeline.inspect(images, category=pd.Series(categories))
+        assert [i.probability for i in found] == pytest.approx([i.probability for i in known], abs=1e-4), name
+    reversed_channels = pipeline.inspect(pixels[0][..., ::-1], categories[0], bgr=True)
+    assert reversed_channels.probability == pytest.approx(known[0].probability, abs=1e-4)
+    for one in (str(paths[0]), paths[0], Image.open(paths[0]), pixels[0], tensors[0]):
+        inspection = pipeline.inspect(one, category=categories[0])
+        assert isinstance(inspection, Inspection) and inspection.plot() is not None
+    for wrong, says in (((paths, ["lid"]), "2 images and 1 categories"), ((None, "lid"), "no image"), ((3.5, "lid"), "no image")):
+        with pytest.raises(ValueError, match=says):
+            pipeline.inspect(*wrong)
+    endless = (path for path in [paths[0], "missing.png", paths[1]])
+    first, error, last = pipeline.inspect_iter(endless, [categories[0], categories[0], categories[1]])
+    assert (first.verdict, last.verdict) == (known[0].verdict, known[1].verdict) and isinstance(error, InspectionError)
+    with pytest.warns(DeprecationWarning, match="from_pretrained"):
+        InspectionPipeline.from_run(finished)
+
+
 def test_saved_pipeline_needs_neither_run_nor_place(own, finished, tmp_path):
     paths, run = sorted(own.glob("*/test/*/*.png"))[::3], tmp_path / "run"
     shutil.copytree(finished, run)
-    pipeline = InspectionPipeline.from_run(run)
+    pipeline = InspectionPipeline.from_pretrained(run)
     before = [{**i.to_dict(), "timings": {}} for i in pipeline.inspect(paths)]
-    saved = pipeline.save(tmp_path / "saved").rename(tmp_path / "moved")
+    saved = pipeline.save_pretrained(tmp_path / "saved").rename(tmp_path / "moved")
     shutil.rmtree(run)
-    assert [{**i.to_dict(), "timings": {}} for i in InspectionPipeline.load(saved).inspect(paths)] == before
-    again = InspectionPipeline.load(saved).save(tmp_path / "again")  # a saved one can be saved
+    assert [{**i.to_dict(), "timings": {}} for i in InspectionPipeline.from_pretrained(saved).inspect(paths)] == before
+    again = InspectionPipeline.from_pretrained(saved).save_pretrained(tmp_path / "again")  # a saved one can be saved
     files = {p.relative_to(saved): p.read_bytes() for p in saved.rglob("*") if p.is_file()}
     assert files == {p.relative_to(again): p.read_bytes() for p in again.rglob("*") if p.is_file()}
     assert {p.suffix for p in files} == {".json", ".safetensors"} and not [p for p in files if p.name.startswith("fold")]
     assert not [name for name, held in files.items() if name.suffix == ".json" and (str(run).encode() in held or str(own).encode() in held)]
     (saved / "01_classifier" / "trunk.safetensors").unlink()
     with pytest.raises(ValueError, match="trunk.safetensors"):
-        InspectionPipeline.load(saved)
+        InspectionPipeline.from_pretrained(saved)
     with pytest.raises(ValueError, match="has changed"):
-        pipeline.save(tmp_path / "late")
+        pipeline.save_pretrained(tmp_path / "late")
     assert not (tmp_path / "late").exists()
-    with pytest.raises(FileNotFoundError, match="no saved pipeline"):
-        InspectionPipeline.load(own)
+    with pytest.raises(FileNotFoundError, match="pipeline.json"):
+        InspectionPipeline.from_pretrained(own)
 
 
 def stop_in_the_middle(words, part, least: int, how: signal.Signals) -> int:
@@ -173,7 +206,7 @@ def test_exported_detector_gives_the_same_probabilities(program, own, finished, 
 
     done = program("export", "--run", finished, "--category", "washer", "--out", tmp_path / "washer.onnx", "--images", own / "washer")
     assert done.returncode == 0 and "largest difference" in done.stdout, done.stderr
-    pipeline = InspectionPipeline.from_run(finished)
+    pipeline = InspectionPipeline.from_pretrained(finished)
     images = np.stack([pipeline.read(p) for p in sorted((own / "washer" / "test").glob("*/*.png"))])
     expected, _ = detect(pipeline.models, images, ["washer"] * len(images))
     probability, patch_map = run_onnx(tmp_path / "washer.onnx", images)

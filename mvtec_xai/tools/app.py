@@ -52,7 +52,7 @@ class Workbench:
     @classmethod
     def from_run(cls, run: str | Path, language: str = "en") -> "Workbench":
         "Of a finished run; one that came without its data has no examples."
-        pipeline, table = InspectionPipeline.from_run(run), Path(run) / "00_data" / "index.parquet"
+        pipeline, table = InspectionPipeline.from_pretrained(run), Path(run) / "00_data" / "index.parquet"
         columns = ["image_id", "path", "category", "folder", "defect", "label"]
         return cls(pipeline, read_table(table) if table.is_file() else pd.DataFrame(columns=columns), language)
 

@@ -175,7 +175,7 @@ def export(
     from mvtec_xai.tools.export import export_detector
     from mvtec_xai.tools.inspection import find_images
 
-    pipeline = InspectionPipeline.from_run(run)
+    pipeline = InspectionPipeline.from_pretrained(run)
     pictures = [pipeline.read(p) for p in list(find_images([images]))[:100]] if images else None
     print(export_detector(pipeline, category, out, pictures))
 

@@ -146,7 +146,7 @@ def _read(pipeline: InspectionPipeline, path: Path, name: str, category: str | N
 def thumbnail(judged: Judged, limit: float, side: int = 224) -> Image.Image:
     "The image of `judged`, (side, side), with its map on a scale up to `limit`."
     picture, inspection = Image.fromarray(judged.image).resize((side, side), Image.Resampling.BILINEAR), judged.inspection
-    if inspection.anomaly_map is None:
+    if inspection.score_map is None:
         return picture
     image = np.asarray(picture, dtype=np.float32)
     heat = np.clip(np.asarray(Image.fromarray(inspection.anomaly_map).resize((side, side), Image.Resampling.BILINEAR)) / limit, 0, 1)
@@ -288,7 +288,7 @@ def _save_pictures(pipeline: InspectionPipeline, judged: Judged, out: Path, save
         return judged
     with atomic_path((out / "thumbs" / judged.name).with_suffix(".jpg")) as tmp:
         thumbnail(judged, pipeline.colour_limit(judged.category)).save(tmp, quality=85)
-    if save_maps and judged.inspection.anomaly_map is not None:
+    if save_maps and judged.inspection.score_map is not None:
         with atomic_path((out / "maps" / judged.name).with_suffix(".npy")) as tmp:
             np.save(tmp, judged.inspection.anomaly_map.astype(np.float16))
     return judged
@@ -304,7 +304,7 @@ def inspect_paths(
 ) -> int:
     "`mvtec-xai inspect`: its exit code, 0 when all files were inspected, 1 when some were not, 130 when it was stopped."
     found, out = find_images(paths), Path(out)
-    pipeline = InspectionPipeline.from_run(run)
+    pipeline = InspectionPipeline.from_pretrained(run)
     if category is not None:
         pipeline.category_of(None, category)  # a wrong name is told before any work
     settings = {"run": str(Path(run).absolute()), "category": category, "save_maps": save_maps}

@@ -121,12 +121,12 @@ def category_step(inspection: Inspection, shape: tuple[int, int], words: Words) 
 # %% ../../nbs/tools/reasons.ipynb #a4a41860
 def detector_step(inspection: Inspection, words: Words) -> Step:
     "The probability, its place among the thresholds, and the verdict so far."
-    i = inspection
-    clear = (d for d in (2, 3) if round(i.probability, d) not in (round(i.low, d), round(i.high, d)))
+    i, alone = inspection, inspection.detector_probability
+    clear = (d for d in (2, 3) if round(alone, d) not in (round(i.low, d), round(i.high, d)))
     decimals = next(clear, 4)  # enough to tell the probability from the thresholds
-    p, low, high = (words.number(x, decimals) for x in (i.probability, i.low, i.high))
-    so_far = words(f"detector_{verdict_of(i.probability, i.low, i.high)}", low=low, high=high)
-    return Step(words("detector_step"), f"{words('detector_says', p=p)} {so_far}", scale(i.probability, i.low, i.high, words))
+    p, low, high = (words.number(x, decimals) for x in (alone, i.low, i.high))
+    so_far = words(f"detector_{verdict_of(alone, i.low, i.high)}", low=low, high=high)
+    return Step(words("detector_step"), f"{words('detector_says', p=p)} {so_far}", scale(alone, i.low, i.high, words))
 
 # %% ../../nbs/tools/reasons.ipynb #9f48f18f
 def heatmap_step(
@@ -138,7 +138,7 @@ def heatmap_step(
 ) -> Step:
     "The image, and beside it the map with the outlined region; the image alone where the detector was sure of a good part."
     shape, plain = image.shape[:2], picture(resize_image(image, side), words("image"), image.shape[:2])
-    if inspection.anomaly_map is None:
+    if inspection.score_map is None:
         return Step(words("heatmap_step"), words("heatmap_none"), f'<div class="one">{plain}</div>')
     share = float(inspection.region.mean())
     return Step(
@@ -156,7 +156,7 @@ def _heated(image: np.ndarray, inspection: Inspection, limit: float, side: int) 
 def _legend() -> str:
     "From calm to suspicious, as it looks over grey."
     ramp = np.tile(np.linspace(0, 1, 128, dtype=np.float32), (128, 1))
-    over = Inspection(None, "", "review", 0.5, 0, 1, anomaly_map=ramp, region=np.zeros_like(ramp, bool))
+    over = Inspection(None, "", "review", 0.5, 0, 1, score_map=ramp, image_size=128, region_share=2)  # no region
     return picture(_heated(np.full((128, 128, 3), 160, np.uint8), over, 1, 128), "", (1, 24))
 
 # %% ../../nbs/tools/reasons.ipynb #76f8cd9e
