@@ -30,5 +30,8 @@ setup(
         "dev": [*cfg["dev_requirements"].split(), *cfg["export_requirements"].split()],
         "reference": cfg["reference_requirements"].split(),
     },
-    entry_points={"console_scripts": cfg["console_scripts"].split(), "nbdev": [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"]},
+    entry_points={
+        "console_scripts": cfg["console_scripts"].split(),
+        "nbdev": [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"],
+    },
 )

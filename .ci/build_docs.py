@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 root = Path(__file__).parents[1]
-LINK = re.compile(r"\[(`[\w.]+`)\]\(https://[^)\s]*\)")  # nbdev links names in the comments of signatures too, where a link cannot be
+LINK = re.compile(
+    r"\[(`[\w.]+`)\]\(https://[^)\s]*\)"
+)  # nbdev links names in the comments of signatures too, where a link cannot be
 
 
 def main() -> None:

@@ -15,8 +15,26 @@ import pandas as pd
 from mvtec_xai.blocks.runs import atomic_path, read_json, read_table
 
 MEASURES = {
-    "detection": ["image_auroc", "auroc_low", "auroc_high", "f1", "f1_low", "f1_high", "ece", "ambiguous", "probe_auroc"],
-    "localisation": ["pixel_auroc", "pixel_auroc_low", "pixel_auroc_high", "aupro", "aupro_low", "aupro_high", "pointing"],
+    "detection": [
+        "image_auroc",
+        "auroc_low",
+        "auroc_high",
+        "f1",
+        "f1_low",
+        "f1_high",
+        "ece",
+        "ambiguous",
+        "probe_auroc",
+    ],
+    "localisation": [
+        "pixel_auroc",
+        "pixel_auroc_low",
+        "pixel_auroc_high",
+        "aupro",
+        "aupro_low",
+        "aupro_high",
+        "pointing",
+    ],
 }
 
 
@@ -29,7 +47,9 @@ def row_of(run: Path) -> dict:
         row |= {"images": int(measured.loc["mean", "images"])} if "images" in measured else {}
         row |= measured.loc["mean", measures].to_dict()
         row[f"least_{measures[0]}"] = measured[measures[0]].drop("mean").min()
-    return row | {"seconds": sum(manifest["phases"][phase]["seconds"] for phase in ("01_classifier", "02_gradcam"))}
+    return row | {
+        "seconds": sum(manifest["phases"][phase]["seconds"] for phase in ("01_classifier", "02_gradcam"))
+    }
 
 
 def main() -> None:

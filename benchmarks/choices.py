@@ -28,36 +28,49 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
-from mvtec_xai.blocks.features import BANKS
+from mvtec_xai.blocks.images import resize_image
+from mvtec_xai.blocks.memory import BANKS
 from mvtec_xai.blocks.metrics import bootstrap_interval
 from mvtec_xai.blocks.runs import atomic_path, read_json, read_table
-from mvtec_xai.classifier import Examples, HeadConfig, judge_maps, load_trunk, make_examples, train_heads
-from mvtec_xai.data import ImageCache, resize_image
+from mvtec_xai.classifier import Examples, HeadConfig, load_extractor, make_examples, score_maps, train_heads
+from mvtec_xai.data import ImageCache
 
 
 def cross_fit(
-    examples: Examples, index: pd.DataFrame, categories: Sequence[str], config: HeadConfig, members: int, seed: int
+    examples: Examples,
+    index: pd.DataFrame,
+    categories: Sequence[str],
+    config: HeadConfig,
+    ensemble_size: int,
+    seed: int,
 ) -> list[dict]:
     "A row for each of `categories`, whose images `examples` holds: validation and out-of-fold AUROC."
     here, label = index.category.isin(categories).to_numpy(), index.label.to_numpy()
     fold, logit, validated = index.fold.to_numpy(), np.full(len(index), np.nan), {c: [] for c in categories}
     folds = sorted(set(fold[here & (index.folder == "test").to_numpy()]))
     for f, other in zip(folds, folds[1:] + folds[:1], strict=True):
-        heads = train_heads(examples, index, here & (fold != f) & (fold != other), members, config, seed + 100 * f)
+        heads = train_heads(
+            examples, index, here & (fold != f) & (fold != other), ensemble_size, config, seed + 100 * f
+        )
         tested, known = (examples.select(here & (fold == k)) for k in (f, other))
-        logit[examples.row[tested]] = judge_maps(heads, [m[tested] for m in examples.maps])
-        found, rows = judge_maps(heads, [m[known] for m in examples.maps]), examples.row[known]
+        logit[examples.row[tested]] = score_maps(heads, [m[tested] for m in examples.maps])
+        found, rows = score_maps(heads, [m[known] for m in examples.maps]), examples.row[known]
         for category in categories:
             of = (index.category == category).to_numpy()[rows]
             validated[category].append(roc_auc_score(label[rows][of], found[of]))
-    return [{"category": c, "validation_auroc": np.mean(validated[c]), **judge(index, logit, c, seed)} for c in categories]
+    return [
+        {"category": c, "validation_auroc": np.mean(validated[c]), **judge(index, logit, c, seed)}
+        for c in categories
+    ]
 
 
 def judge(index: pd.DataFrame, logit: np.ndarray, category: str, seed: int) -> dict:
     "Out-of-fold AUROC on test/ of `category`, with its interval."
     rows = np.flatnonzero((index.category == category) & (index.folder == "test"))
     y, p = index.label.to_numpy()[rows], logit[rows]
-    low, high = bootstrap_interval(lambda r: roc_auc_score(y[r], p[r]), index.defect.to_numpy()[rows], seed=seed)
+    low, high = bootstrap_interval(
+        lambda r: roc_auc_score(y[r], p[r]), index.defect.to_numpy()[rows], seed=seed
+    )
     return {"images": len(rows), "image_auroc": roc_auc_score(y, p), "auroc_low": low, "auroc_high": high}
 
 
@@ -86,7 +99,9 @@ def with_means(rows: list[dict]) -> pd.DataFrame:
     "The rows, and the mean of the categories for every choice that all of them have."
     table = pd.DataFrame(rows)
     groups = table.groupby("choice", sort=False)
-    means = groups[["validation_auroc", "image_auroc"]].mean().assign(images=groups.images.sum(), category="mean")
+    means = (
+        groups[["validation_auroc", "image_auroc"]].mean().assign(images=groups.images.sum(), category="mean")
+    )
     whole = means[groups.size() == table.category.nunique()].reset_index()
     return pd.concat([table, whole], ignore_index=True) if table.category.nunique() > 1 else table
 
@@ -99,17 +114,34 @@ def main() -> None:
     parser.add_argument("--sizes", default="256,320", help="in pixels, separated by commas")
     args = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    index, cache = read_table(args.run / "00_data" / "index.parquet"), ImageCache(args.run / "00_data" / "cache")
-    settings, trunk = read_json(args.run / "01_classifier" / "config.json"), load_trunk(args.run / "01_classifier")
+    index, cache = (
+        read_table(args.run / "00_data" / "index.parquet"),
+        ImageCache(args.run / "00_data" / "cache"),
+    )
+    settings, extractor = (
+        read_json(args.run / "01_classifier" / "config.json"),
+        load_extractor(args.run / "01_classifier"),
+    )
     config = HeadConfig(settings["width"], settings["steps"])
     categories = args.categories.split(",") if args.categories else sorted(set(index.category))
     rows, kept = [], []
 
     def examples_of(category: str, images: np.ndarray, masks: np.ndarray, table: pd.DataFrame) -> Examples:
-        return make_examples(trunk, images, masks, table, category, settings["views"], settings["patches"], settings["seed"])
+        return make_examples(
+            extractor,
+            images,
+            masks,
+            table,
+            category,
+            settings["views"],
+            settings["patches"],
+            settings["seed"],
+        )
 
-    def add(choice: str, examples: Examples, table: pd.DataFrame, of: Sequence[str], config: HeadConfig) -> None:
-        for row in cross_fit(examples, table, of, config, settings["members"], settings["seed"]):
+    def add(
+        choice: str, examples: Examples, table: pd.DataFrame, of: Sequence[str], config: HeadConfig
+    ) -> None:
+        for row in cross_fit(examples, table, of, config, settings["ensemble_size"], settings["seed"]):
             rows.append({"category": row.pop("category"), "choice": choice, **row})
             print({k: round(v, 4) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
         with atomic_path(args.out / "choices.csv") as path:
@@ -125,11 +157,19 @@ def main() -> None:
         own = np.flatnonzero(index.category == category)
         for size in map(int, args.sizes.split(",")):
             images = np.stack([resize_image(cache.images[i], size) for i in own])
-            masks = F.interpolate(torch.from_numpy(cache.masks[own])[:, None].float(), (size, size), mode="area")[:, 0].numpy()
+            masks = F.interpolate(
+                torch.from_numpy(cache.masks[own])[:, None].float(), (size, size), mode="area"
+            )[:, 0].numpy()
             table = index.iloc[own].reset_index(drop=True)
             add(f"{size} px", examples_of(category, images, masks, table), table, [category], config)
     if len(categories) > 1:
-        add("one for all", joined(kept), index, categories, replace(config, steps=config.steps * len(categories)))
+        add(
+            "one for all",
+            joined(kept),
+            index,
+            categories,
+            replace(config, steps=config.steps * len(categories)),
+        )
 
 
 if __name__ == "__main__":

@@ -20,23 +20,46 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
-from mvtec_xai.blocks.metrics import bootstrap_draws, central_interval, count_pixels, pixel_measures, pointing_hits
+from mvtec_xai.blocks.metrics import (
+    bootstrap_draws,
+    central_interval,
+    count_pixels,
+    pixel_measures,
+    pointing_hits,
+)
 from mvtec_xai.blocks.runs import atomic_path, read_json, read_table
-from mvtec_xai.classifier import Examples, HeadConfig, judge_maps, load_detector, load_trunk, make_examples, scoring_heads, train_heads
+from mvtec_xai.classifier import (
+    Examples,
+    HeadConfig,
+    load_detector,
+    load_extractor,
+    make_examples,
+    score_maps,
+    scoring_heads,
+    train_heads,
+)
 from mvtec_xai.data import ImageCache
-from mvtec_xai.gradcam import enlarge, explain_heads
+from mvtec_xai.gradcam import explain_heads, upsample
 
 LEARNED_FROM = {"masks": "good parts, labels, masks", "labels": "good parts, labels"}
 
 
-def label_heads(examples: Examples, index: pd.DataFrame, category: str, config: HeadConfig, members: int, seed: int) -> dict[int, list]:
+def label_heads(
+    examples: Examples, index: pd.DataFrame, category: str, config: HeadConfig, ensemble_size: int, seed: int
+) -> dict[int, list]:
     "Train, for each fold, the ensemble that scores it, on labels alone; only the heads that it needs."
-    here, fold, folds = (index.category == category).to_numpy(), index.fold.to_numpy(), int(index.fold.max()) + 1
+    here, fold, folds = (
+        (index.category == category).to_numpy(),
+        index.fold.to_numpy(),
+        int(index.fold.max()) + 1,
+    )
     unmasked, trained = index.assign(mask_path=None), {}
     for f, g in combinations(range(folds), 2):
         rows = here & (fold != f) & (fold != g)
-        trained[f, g] = lambda k, rows=rows, at=seed + 100 * f + 1000 * g: train_heads(examples, unmasked, rows, 1, config, at + k)[0]
-    wanted = {pair: [(pair, k) for k in range(members)] for pair in trained}
+        trained[f, g] = lambda k, rows=rows, at=seed + 100 * f + 1000 * g: train_heads(
+            examples, unmasked, rows, 1, config, at + k
+        )[0]
+    wanted = {pair: [(pair, k) for k in range(ensemble_size)] for pair in trained}
     return {f: [trained[pair](k) for pair, k in scoring_heads(wanted, f, folds)] for f in range(folds)}
 
 
@@ -46,11 +69,18 @@ def defect_masks(masks: np.ndarray, side: int) -> np.ndarray:
     return share >= np.minimum(0.5, np.maximum(share.max(axis=(1, 2), keepdims=True), 1e-6))
 
 
-def score(maps: np.ndarray, masks: np.ndarray, logit: np.ndarray, known: pd.DataFrame, seed: int) -> tuple[dict, dict]:
+def score(
+    maps: np.ndarray, masks: np.ndarray, logit: np.ndarray, known: pd.DataFrame, seed: int
+) -> tuple[dict, dict]:
     "Measures of a category, and their bootstrap draws."
     counts, defective = count_pixels(maps, masks), masks.any(axis=(1, 2))
     hits = pointing_hits(maps, masks)[defective].astype(float)
-    row = {"images": len(known), "image_auroc": roc_auc_score(known.label, logit), **pixel_measures(counts), "pointing": hits.mean()}
+    row = {
+        "images": len(known),
+        "image_auroc": roc_auc_score(known.label, logit),
+        **pixel_measures(counts),
+        "pointing": hits.mean(),
+    }
     strata = known.defect.to_numpy()
     draws = {
         name: bootstrap_draws(lambda rows, name=name: pixel_measures(counts, rows)[name], strata, 100, seed)
@@ -62,7 +92,12 @@ def score(maps: np.ndarray, masks: np.ndarray, logit: np.ndarray, known: pd.Data
 
 def with_means(table: pd.DataFrame, draws: dict[tuple[str, str], dict]) -> pd.DataFrame:
     "Add the means over the categories, and the 95 % intervals of `draws`, by (category, heads)."
-    means = table.groupby(["heads", "learned_from"], sort=False).mean(numeric_only=True).reset_index().assign(category="mean")
+    means = (
+        table.groupby(["heads", "learned_from"], sort=False)
+        .mean(numeric_only=True)
+        .reset_index()
+        .assign(category="mean")
+    )
     for kind in means.heads:
         own = [d for (_, k), d in draws.items() if k == kind]
         draws["mean", kind] = {name: np.mean([d[name] for d in own], axis=0) for name in own[0]}
@@ -80,28 +115,46 @@ def main() -> None:
     parser.add_argument("--categories", default="", help="separated by commas; default: all that have masks")
     parser.add_argument("--side", type=int, default=224, help="pixels, at which maps are compared with masks")
     args = parser.parse_args()
-    index, cache = read_table(args.run / "00_data" / "index.parquet"), ImageCache(args.run / "00_data" / "cache")
-    settings, trunk = read_json(args.run / "01_classifier" / "config.json"), load_trunk(args.run / "01_classifier")
+    index, cache = (
+        read_table(args.run / "00_data" / "index.parquet"),
+        ImageCache(args.run / "00_data" / "cache"),
+    )
+    settings, extractor = (
+        read_json(args.run / "01_classifier" / "config.json"),
+        load_extractor(args.run / "01_classifier"),
+    )
     config = HeadConfig(settings["width"], settings["steps"])
     tested = index[index.folder == "test"]
     with_masks = sorted(set(tested.category[tested.mask_path.notna()]))
     rows, draws = [], {}
     for category in args.categories.split(",") if args.categories else with_masks:
         examples = make_examples(
-            trunk, cache.images, cache.masks, index, category, settings["views"], settings["patches"], settings["seed"]
+            extractor,
+            cache.images,
+            cache.masks,
+            index,
+            category,
+            settings["views"],
+            settings["patches"],
+            settings["seed"],
         )
         own = tested[tested.category == category].sort_values("fold", kind="stable")
         parts = {f: examples.select(index.index.isin(part.index)) for f, part in own.groupby("fold")}
         own = index.loc[np.concatenate([examples.row[at] for at in parts.values()])]
         masks = defect_masks(cache.masks[own.index.to_numpy()], args.side)
         heads = {
-            "masks": {f: list(load_detector(args.run / "01_classifier", category, f"fold{f}", trunk).heads) for f in parts},
-            "labels": label_heads(examples, index, category, config, settings["members"], settings["seed"]),
+            "masks": {
+                f: list(load_detector(args.run / "01_classifier", category, f"fold{f}", extractor).heads)
+                for f in parts
+            },
+            "labels": label_heads(
+                examples, index, category, config, settings["ensemble_size"], settings["seed"]
+            ),
         }
         for kind, ensembles in heads.items():
             seen = {f: [m[at] for m in examples.maps] for f, at in parts.items()}
-            logit = np.concatenate([judge_maps(ensembles[f], seen[f]) for f in parts])
-            maps = enlarge(np.concatenate([explain_heads(ensembles[f], seen[f]) for f in parts]), args.side)
+            logit = np.concatenate([score_maps(ensembles[f], seen[f]) for f in parts])
+            maps = upsample(np.concatenate([explain_heads(ensembles[f], seen[f]) for f in parts]), args.side)
             row, draws[category, kind] = score(maps, masks, logit, own, settings["seed"])
             rows.append({"category": category, "heads": kind, "learned_from": LEARNED_FROM[kind], **row})
             print({k: round(v, 4) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)

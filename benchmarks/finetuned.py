@@ -26,15 +26,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
+from mvtec_xai.blocks.augmentation import AUGMENTATIONS, Augmentation, augment
 from mvtec_xai.blocks.backbones import Normalize, create_backbone
 from mvtec_xai.blocks.runs import atomic_path, read_table
-from mvtec_xai.blocks.training import AUGMENTATIONS, Augmentation, augment, balanced_weights, fit, make_loader
+from mvtec_xai.blocks.training import balanced_weights, fit, make_loader
 from mvtec_xai.data import ImageCache
-from mvtec_xai.gradcam import METHODS, enlarge
+from mvtec_xai.gradcam import METHODS, upsample
 
 FROZEN = 3  # stages, up to an eighth of the image's side
 VIEWS = 2  # altered copies of every image
-BATCH, LEARNING_RATE, HEAD_RATE = 24, 1e-4, 2e-2  # chosen on fold 1, of folds 1 to 4, after 60 batches; ten times the first never learns
+BATCH, LEARNING_RATE, HEAD_RATE = (
+    24,
+    1e-4,
+    2e-2,
+)  # chosen on fold 1, of folds 1 to 4, after 60 batches; ten times the first never learns
 KINDS = ["gradcam", "gradcam, unscaled", "layercam, fused"]
 
 
@@ -42,8 +47,15 @@ def halves(categories: int) -> tuple[nn.Module, nn.Module]:
     "The frozen lower half of the network, and the upper one with a new head."
     network = create_backbone()
     lower = nn.Sequential(Normalize(network), network.conv_stem, network.bn1, *network.blocks[:FROZEN])
-    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(network.num_features, categories)]
-    return lower.eval(), nn.Sequential(nn.Identity(), *network.blocks[FROZEN:], network.conv_head, network.bn2, *head)
+    head = [
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(network.num_features, categories),
+    ]
+    return lower.eval(), nn.Sequential(
+        nn.Identity(), *network.blocks[FROZEN:], network.conv_head, network.bn2, *head
+    )
 
 
 class FineTuning(L.LightningModule):
@@ -64,40 +76,56 @@ class FineTuning(L.LightningModule):
     def configure_optimizers(self):
         rates = [LEARNING_RATE, HEAD_RATE]
         optimizer = torch.optim.AdamW(
-            [{"params": self.upper[:-1].parameters()}, {"params": self.upper[-1].parameters()}], weight_decay=0.01
+            [{"params": self.upper[:-1].parameters()}, {"params": self.upper[-1].parameters()}],
+            weight_decay=0.01,
         )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=self.steps, pct_start=0.2)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, rates, total_steps=self.steps, pct_start=0.2
+        )
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
 
 @torch.no_grad()
-def lower_maps(lower: nn.Module, images: np.ndarray, allowed: list[Augmentation] | None, side: int, generator) -> Tensor:
+def lower_maps(
+    lower: nn.Module, images: np.ndarray, allowed: list[Augmentation] | None, side: int, generator
+) -> Tensor:
     "What the frozen half makes of `images` (n, h, w, 3) uint8, altered as `allowed`, at `side` pixels: (n, c, h', w') float16."
     found = []
     for start in range(0, len(images), 8):
         x = torch.from_numpy(images[start : start + 8]).permute(0, 3, 1, 2).float() / 255
         if allowed:
             x = augment(x, allowed[start : start + 8], generator)
-        found.append(lower(F.interpolate(x, (side, side), mode="bilinear", antialias=True, align_corners=False)).half())
+        found.append(
+            lower(F.interpolate(x, (side, side), mode="bilinear", antialias=True, align_corners=False)).half()
+        )
     return torch.cat(found)
 
 
-def explain(upper: nn.Module, grids: Tensor, category: np.ndarray, method: type, layers: list[nn.Module]) -> np.ndarray:
+def explain(
+    upper: nn.Module, grids: Tensor, category: np.ndarray, method: type, layers: list[nn.Module]
+) -> np.ndarray:
     "Maps (n, h, w) of the outputs of their own categories."
     found = []
     with method(upper, layers) as cam:
         for start in range(0, len(grids), 16):
             x = grids[start : start + 16].float().requires_grad_()
-            found.append(cam(x, targets=[ClassifierOutputTarget(k) for k in category[start : start + 16].tolist()]))
+            found.append(
+                cam(x, targets=[ClassifierOutputTarget(k) for k in category[start : start + 16].tolist()])
+            )
     return np.concatenate(found)
 
 
-def fused(upper: nn.Module, grids: Tensor, category: np.ndarray, known: Tensor, known_category: np.ndarray) -> np.ndarray:
+def fused(
+    upper: nn.Module, grids: Tensor, category: np.ndarray, known: Tensor, known_category: np.ndarray
+) -> np.ndarray:
     "LayerCAM at three depths, each over its mean on images that were learned from, enlarged to the finest grid: their mean."
     maps = []
     for layer in (upper[0], upper[2], upper[4]):  # an eighth, a sixteenth, a thirty-second of the side
-        own, learned = (explain(upper, g, k, METHODS["layercam"], [layer]) for g, k in ((grids, category), (known, known_category)))
-        maps.append(enlarge(own / max(learned.mean(), 1e-12), grids.shape[-1]))
+        own, learned = (
+            explain(upper, g, k, METHODS["layercam"], [layer])
+            for g, k in ((grids, category), (known, known_category))
+        )
+        maps.append(upsample(own / max(learned.mean(), 1e-12), grids.shape[-1]))
     return np.mean(maps, axis=0)
 
 
@@ -110,11 +138,16 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=224, help="pixels, at which maps are compared with masks")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    index, cache = read_table(args.run / "00_data" / "index.parquet"), ImageCache(args.run / "00_data" / "cache")
+    index, cache = (
+        read_table(args.run / "00_data" / "index.parquet"),
+        ImageCache(args.run / "00_data" / "cache"),
+    )
     tested = index[(index.folder == "test") & index.category.isin(index.category[index.mask_path.notna()])]
     good = [
         part.sample(min(len(part), int((tested.category == category).sum())), random_state=args.seed)
-        for category, part in index[(index.folder == "train") & index.category.isin(tested.category)].groupby("category")
+        for category, part in index[(index.folder == "train") & index.category.isin(tested.category)].groupby(
+            "category"
+        )
     ]
     known = pd.concat([tested, *good])
     images = cache.images[known.index.to_numpy()]
@@ -122,8 +155,14 @@ def main() -> None:
     generator = torch.Generator().manual_seed(args.seed)
     lower, _ = halves(len(names))
     allowed = [AUGMENTATIONS.get(category, Augmentation()) for category in known.category]
-    grids = [lower_maps(lower, images, allowed if view else None, args.image_size, generator) for view in range(VIEWS + 1)]
-    logit, maps = np.zeros(len(tested)), {name: np.zeros((len(tested), args.side, args.side), np.float32) for name in KINDS}
+    grids = [
+        lower_maps(lower, images, allowed if view else None, args.image_size, generator)
+        for view in range(VIEWS + 1)
+    ]
+    logit, maps = (
+        np.zeros(len(tested)),
+        {name: np.zeros((len(tested), args.side, args.side), np.float32) for name in KINDS},
+    )
     for fold in sorted(tested.fold.unique()):
         L.seed_everything(args.seed + int(fold), verbose=False)
         learn = np.flatnonzero((known.folder == "train") | (known.fold != fold))
@@ -146,7 +185,7 @@ def main() -> None:
             "layercam, fused": fused(upper, own, code[at], grids[0][sample], code[sample]),
         }
         for name, fresh in found.items():
-            maps[name][at] = enlarge(fresh, args.side)
+            maps[name][at] = upsample(fresh, args.side)
         print(f"fold {fold}: learned from {len(learn)} images, scored {len(at)}", flush=True)
     rows, draws = [], {}
     for category, part in tested.reset_index(drop=True).groupby("category"):

@@ -30,7 +30,7 @@ import pandas as pd
 import torch
 
 from mvtec_xai.blocks.runs import atomic_path
-from mvtec_xai.classifier import load_trunk
+from mvtec_xai.classifier import load_extractor
 from mvtec_xai.pipeline import InspectionPipeline
 from mvtec_xai.tools.inspection import LINES, find_images, inspect_files, judge, read_lines
 
@@ -64,7 +64,7 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 
 def bare_pass(run: Path, pipeline: InspectionPipeline, files: dict[Path, str]):
     "A function that passes all `files` through the backbone as timm gives it, in the faster of two batch sizes."
-    backbone = load_trunk(run / "01_classifier").backbone
+    backbone = load_extractor(run / "01_classifier").backbone
     pictures = torch.from_numpy(np.stack([pipeline.read(f) for f in files])).permute(0, 3, 1, 2)
 
     @torch.inference_mode()
@@ -91,10 +91,17 @@ def compare(run: Path, files: dict[Path, str], category: str, rounds: int) -> pd
             spent = timed(do)
             if turn:  # the first round warms up
                 seconds[name].append(spent)
-    table = pd.DataFrame({name: 1000 * np.median(spent, axis=0) / len(files) for name, spent in seconds.items()}).T
+    table = pd.DataFrame(
+        {name: 1000 * np.median(spent, axis=0) / len(files) for name, spent in seconds.items()}
+    ).T
     table.columns = ["ms_per_image", "processor_ms"]
     ratio = (table / table.loc["bare forward pass"]).set_axis(["ratio", "processor_ratio"], axis=1)
-    return table.join(ratio).rename_axis("work").reset_index().assign(size=pipelines["normal"].image_size, images=len(files))
+    return (
+        table.join(ratio)
+        .rename_axis("work")
+        .reset_index()
+        .assign(size=pipelines["normal"].image_size, images=len(files))
+    )
 
 
 def grow(run: Path, kind: str, folder: Path, count: int, category: str) -> dict:
@@ -108,9 +115,17 @@ def grow(run: Path, kind: str, folder: Path, count: int, category: str) -> dict:
             os.link(file, many / f"{k:05}{file.suffix}")
         spent, _ = timed(lambda: inspect_files(pipeline, find_images([many]), Path(tmp) / "out", category))
         ms = np.array([line["ms"] for line in read_lines(Path(tmp) / "out" / LINES)])
-    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())  # ru_maxrss would count the parent's memory too
+    peak = re.search(
+        r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()
+    )  # ru_maxrss would count the parent's memory too
     ends = {"first_tenth_ms": ms[: count // 10].mean(), "last_tenth_ms": ms[-(count // 10) :].mean()}
-    return {"kind": kind, "images": count, "ms_per_image": 1000 * spent / count, **ends, "peak_mb": int(peak[1]) / 1024}
+    return {
+        "kind": kind,
+        "images": count,
+        "ms_per_image": 1000 * spent / count,
+        **ends,
+        "peak_mb": int(peak[1]) / 1024,
+    }
 
 
 def main() -> None:
@@ -122,7 +137,9 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=60, help="images of the first part")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--counts", type=int, nargs="*", default=[100, 1000], help="of the second part")
-    parser.add_argument("--defective-counts", type=int, nargs="*", default=[100, 1000], help="the same for defective ones")
+    parser.add_argument(
+        "--defective-counts", type=int, nargs="*", default=[100, 1000], help="the same for defective ones"
+    )
     args = parser.parse_args()
     files = dict(islice(find_images([args.images]).items(), args.number))
     write_csv(args.out / "inspect_speed.csv", compare(args.run, files, args.category, args.rounds))

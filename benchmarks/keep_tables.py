@@ -22,16 +22,27 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="a finished run")
     parser.add_argument("--add", nargs="*", default=[], help="names of tables that are not kept yet")
     args = parser.parse_args()
-    index, settings = read_table(args.run / "00_data" / "index.parquet"), read_json(args.run / "01_classifier" / "config.json")
+    index, settings = (
+        read_table(args.run / "00_data" / "index.parquet"),
+        read_json(args.run / "01_classifier" / "config.json"),
+    )
     for name in sorted({p.stem for p in KEPT.glob("*.csv")} | set(args.add)):
-        written = [p for p in (args.run / place / f"{name}.csv" for place in ("reference", "figures/tables")) if p.is_file()]
+        written = [
+            p
+            for p in (args.run / place / f"{name}.csv" for place in ("reference", "figures/tables"))
+            if p.is_file()
+        ]
         if not written:
             print(f"{name}: not in this run, left as it was")
             continue
         table = pd.read_csv(written[0], dtype=str, keep_default_na=False)  # digits as they were written
         with atomic_path(KEPT / f"{name}.csv") as path:
             table.drop(columns=["image", "nearest"], errors="ignore").to_csv(path, index=False)
-    about = {"categories": sorted(set(index.category)), "image_size": settings["image_size"], "folds": int(index.fold.max()) + 1}
+    about = {
+        "categories": sorted(set(index.category)),
+        "image_size": settings["image_size"],
+        "folds": int(index.fold.max()) + 1,
+    }
     fingerprint = read_json(args.run / "00_data" / "cache" / "cache.json")["fingerprint"]
     write_json(KEPT / "about.json", about | {"seed": settings["seed"], "fingerprint": fingerprint})
 

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from reference import BATCH, Reference, main, write_csv
 
-from mvtec_xai.classifier import describe_images, judge_maps, load_detector
+from mvtec_xai.classifier import describe_images, load_detector, score_maps
 
 ROUNDS, STATUS = 7, Path("/proc/self/status")
 
@@ -38,12 +38,20 @@ def restart_peak() -> None:
 def compare_speed(reference: Reference, args: argparse.Namespace) -> None:
     "Write the table for the first of the categories."
     category = (args.categories or list(reference.index.category.unique()))[0]
-    detector, backbone = load_detector(args.run / "01_classifier", category, trunk=reference.trunk), reference.trunk.backbone
+    detector, backbone = (
+        load_detector(args.run / "01_classifier", category, extractor=reference.extractor),
+        reference.extractor.backbone,
+    )
     test, images = (found[:32] for found in reference.load(category, "test"))
     own = np.array(reference.cache.images[test.index])
     models = {method: reference.fit(method, category)[0] for method in args.methods}
-    jobs = [(name, model, images, lambda i, model=model: reference.judge(model, i)) for name, model in models.items()]
-    jobs += [("detector", detector, own, lambda i: judge_maps(detector.heads, describe_images(detector, i, BATCH)))]
+    jobs = [
+        (name, model, images, lambda i, model=model: reference.judge(model, i))
+        for name, model in models.items()
+    ]
+    jobs += [
+        ("detector", detector, own, lambda i: score_maps(detector.heads, describe_images(detector, i, BATCH)))
+    ]
     bare = lambda i: [backbone(x).cpu() for x in reference.batches(i)]
     jobs += [("backbone", backbone, i, bare) for i in {images.shape: images, own.shape: own}.values()]
     ms, peak = np.zeros((2, ROUNDS + 1, len(jobs)))
@@ -58,7 +66,9 @@ def compare_speed(reference: Reference, args: argparse.Namespace) -> None:
     table = pd.DataFrame([(name, seen.shape[1]) for name, _, seen, _ in jobs], columns=["method", "size"])
     table["ms_per_image"] = np.median(ms, axis=0)
     table["ratio"] = [np.median(ms[:, k] / base[size]) for k, size in enumerate(table["size"])]
-    table["model_mb"] = [sum(t.nbytes for t in model.state_dict().values()) / 2**20 for _, model, _, _ in jobs]
+    table["model_mb"] = [
+        sum(t.nbytes for t in model.state_dict().values()) / 2**20 for _, model, _, _ in jobs
+    ]
     table["peak_mb"] = peak.max(axis=0)
     write_csv(args.out / "reference_speed.csv", table)
     print(table.round(2).to_string(index=False))

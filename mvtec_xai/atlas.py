@@ -91,7 +91,11 @@ def map_stability(
     "`overlap` and `disparity`, means over pairs of maps; nan for fewer than five images, which have no neighbourhoods."
     if len(embeddings) < 5:
         return {"overlap": float("nan"), "disparity": float("nan")}
-    pairs = list(combinations([project(embeddings, method, neighbours, seed, random_start=True) for seed in range(maps)], 2))
+    pairs = list(
+        combinations(
+            [project(embeddings, method, neighbours, seed, random_start=True) for seed in range(maps)], 2
+        )
+    )
     return {
         "overlap": float(np.mean([neighbour_overlap(a, b, count) for a, b in pairs])),
         "disparity": float(np.mean([procrustes(a, b)[2] for a, b in pairs])),
@@ -130,8 +134,12 @@ def type_distances(
     pairs = cdist(embeddings, embeddings)
     np.fill_diagonal(pairs, np.nan)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a type with one image has no distance to itself: nan
-        return pd.DataFrame([[np.nanmean(pairs[np.ix_(types == a, types == b)]) for b in names] for a in names], names, names)
+        warnings.simplefilter(
+            "ignore", RuntimeWarning
+        )  # a type with one image has no distance to itself: nan
+        return pd.DataFrame(
+            [[np.nanmean(pairs[np.ix_(types == a, types == b)]) for b in names] for a in names], names, names
+        )
 
 
 def type_tree(
@@ -152,7 +160,9 @@ def closest_pairs(
     for a, b in combinations(table.index, 2):
         rows, others = np.flatnonzero(types == a), np.flatnonzero(types == b)
         i, j = np.unravel_index(pairs[np.ix_(rows, others)].argmin(), (len(rows), len(others)))
-        spread = pd.Series([table.loc[a, a], table.loc[b, b]]).mean()  # of one, where the other has a single image
+        spread = pd.Series(
+            [table.loc[a, a], table.loc[b, b]]
+        ).mean()  # of one, where the other has a single image
         found.append((a, b, table.loc[a, b], table.loc[a, b] / spread, rows[i], others[j]))
     names = ["type", "other", "distance", "separation", "row", "other_row"]
     return pd.DataFrame(found, columns=names).sort_values("separation", ignore_index=True)
@@ -174,7 +184,9 @@ def kin_across(
     return {
         "same_category": float((~away)[np.arange(len(types)), distances.argmin(axis=1)].mean()),
         "same_type_elsewhere": float(np.mean(types[abroad] == types[asked])) if asked.any() else float("nan"),
-        "by_chance": float(((same & away).sum(1) / away.sum(1).clip(1))[asked].mean()) if asked.any() else float("nan"),
+        "by_chance": float(((same & away).sum(1) / away.sum(1).clip(1))[asked].mean())
+        if asked.any()
+        else float("nan"),
         "asked": int(asked.sum()),
     }
 
@@ -204,11 +216,17 @@ def atlas_page(
     "A self-contained interactive page, as HTML; ValueError where ids repeat, neighbours are no points, or thumbnails lack."
     place = {image_id: k for k, image_id in enumerate(points.image_id)}
     if len(place) < len(points):
-        raise ValueError(f"atlas_page: {len(points) - len(place)} image_ids occur twice; give each image one row")
+        raise ValueError(
+            f"atlas_page: {len(points) - len(place)} image_ids occur twice; give each image one row"
+        )
     if len(thumbnails) != len(points):
-        raise ValueError(f"atlas_page: {len(points)} points but {len(thumbnails)} thumbnails; give one a point")
+        raise ValueError(
+            f"atlas_page: {len(points)} points but {len(thumbnails)} thumbnails; give one a point"
+        )
     if strangers := {i for ids in points.near for i in ids} - set(place):
-        raise ValueError(f"atlas_page: {len(strangers)} neighbours are no points, as {min(strangers)!r}; leave them out of `near`")
+        raise ValueError(
+            f"atlas_page: {len(strangers)} neighbours are no points, as {min(strangers)!r}; leave them out of `near`"
+        )
     spots = {m: points[[f"{m}_x", f"{m}_y"]].to_numpy(float).round(3).tolist() for m in PAGE_MAPS}
     rows = [
         {
@@ -221,6 +239,8 @@ def atlas_page(
         }
         for p, t, at in zip(points.itertuples(), thumbnails, zip(*spots.values(), strict=True), strict=True)
     ]
-    data = json.dumps({"rows": rows, "colours": OKABE_ITO}, allow_nan=False).replace("<", "\\u003c")  # no name can end the script
+    data = json.dumps({"rows": rows, "colours": OKABE_ITO}, allow_nan=False).replace(
+        "<", "\\u003c"
+    )  # no name can end the script
     page = (resources.files("mvtec_xai") / "atlas.html").read_text(encoding="utf-8")
     return page.replace("__PLOTLY__", get_plotlyjs()).replace("__DATA__", data, 1)

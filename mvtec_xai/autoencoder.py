@@ -4,25 +4,24 @@
 
 # %% auto #0
 __all__ = ['DEPTH', 'WEIGHTS', 'COST_OF_ERROR', 'LEAST_SAVING', 'PixelAutoencoder', 'block', 'FeatureAutoencoder',
-           'AutoencoderTraining', 'train_autoencoder', 'shrink', 'error_maps', 'reconstruction_error',
-           'percentile_among', 'fuse', 'saving', 'category_weights', 'load_autoencoder']
+           'train_autoencoder', 'shrink', 'error_maps', 'reconstruction_error', 'percentile_among', 'fuse', 'saving',
+           'category_weights', 'load_autoencoder']
 
 # %% ../nbs/03_autoencoder.ipynb #ad04c471
 from itertools import pairwise
 from pathlib import Path
 
-import lightning as L
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
-from scipy.stats import norm
+from scipy.special import ndtr
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from .blocks.runs import read_tensors, write_json, write_tensors
-from .blocks.training import AUGMENTATIONS, Augmentation, augment, fit, make_loader
+from .blocks.augmentation import AUGMENTATIONS, Augmentation, augment
+from .blocks.training import fit, make_loader
 
 # %% ../nbs/03_autoencoder.ipynb #049bfb3b
 class PixelAutoencoder(nn.Module):
@@ -31,11 +30,20 @@ class PixelAutoencoder(nn.Module):
     def __init__(self, width: int = 24, bottleneck: int = 32):
         super().__init__()
         sizes = [3, width, 2 * width, 4 * width]
-        down = [nn.Sequential(nn.Conv2d(a, b, 4, 2, 1), nn.BatchNorm2d(b), nn.LeakyReLU(0.1)) for a, b in pairwise(sizes)]
-        up = [nn.Sequential(nn.ConvTranspose2d(b, a, 4, 2, 1), nn.BatchNorm2d(a), nn.LeakyReLU(0.1)) for a, b in pairwise(sizes[1:])]
+        down = [
+            nn.Sequential(nn.Conv2d(a, b, 4, 2, 1), nn.BatchNorm2d(b), nn.LeakyReLU(0.1))
+            for a, b in pairwise(sizes)
+        ]
+        up = [
+            nn.Sequential(nn.ConvTranspose2d(b, a, 4, 2, 1), nn.BatchNorm2d(a), nn.LeakyReLU(0.1))
+            for a, b in pairwise(sizes[1:])
+        ]
         self.encode = nn.Sequential(*down, nn.Conv2d(sizes[-1], bottleneck, 4, 2, 1))
         self.decode = nn.Sequential(
-            nn.ConvTranspose2d(bottleneck, sizes[-1], 4, 2, 1), nn.LeakyReLU(0.1), *up[::-1], nn.ConvTranspose2d(width, 3, 4, 2, 1)
+            nn.ConvTranspose2d(bottleneck, sizes[-1], 4, 2, 1),
+            nn.LeakyReLU(0.1),
+            *up[::-1],
+            nn.ConvTranspose2d(width, 3, 4, 2, 1),
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -43,17 +51,25 @@ class PixelAutoencoder(nn.Module):
 
     def error(self, images: Tensor) -> Tensor:
         "Error maps (n, s, s): squared error plus 0.1 x (1 - SSIM)."
+        from torchmetrics.functional.image import (
+            structural_similarity_index_measure,
+        )  # takes seconds, and inference needs none of it
+
         again = self(images)
-        _, similar = structural_similarity_index_measure(again, images, data_range=1.0, return_full_image=True)
+        _, similar = structural_similarity_index_measure(
+            again, images, data_range=1.0, return_full_image=True
+        )
         return ((again - images) ** 2).mean(dim=1) + 0.1 * (1 - similar.mean(dim=1))
 
 # %% ../nbs/03_autoencoder.ipynb #9242c8cf
-DEPTH = 2  # of the trunk's maps 0..3, the one that is rebuilt
+DEPTH = 2  # of the extractor's maps 0..3, the one that is rebuilt
 
 
 def block(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
     "Convolution, batch normalisation, ReLU; the grid keeps its size."
-    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), nn.BatchNorm2d(outputs), nn.ReLU())
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), nn.BatchNorm2d(outputs), nn.ReLU()
+    )
 
 
 class FeatureAutoencoder(nn.Module):
@@ -61,8 +77,12 @@ class FeatureAutoencoder(nn.Module):
 
     def __init__(self, channels: int, width: int = 128, bottleneck: int = 64):
         super().__init__()
-        self.encode = nn.Sequential(block(channels, width, 1), block(width, width, 3), nn.Conv2d(width, bottleneck, 1))
-        self.decode = nn.Sequential(block(bottleneck, width, 3), block(width, width, 3), nn.Conv2d(width, channels, 1))
+        self.encode = nn.Sequential(
+            block(channels, width, 1), block(width, width, 3), nn.Conv2d(width, bottleneck, 1)
+        )
+        self.decode = nn.Sequential(
+            block(bottleneck, width, 3), block(width, width, 3), nn.Conv2d(width, channels, 1)
+        )
 
     def forward(self, maps: Tensor) -> Tensor:
         return self.decode(self.encode(maps))
@@ -72,26 +92,6 @@ class FeatureAutoencoder(nn.Module):
         return ((self(maps) - maps) ** 2).mean(dim=1)
 
 # %% ../nbs/03_autoencoder.ipynb #f5440e88
-class AutoencoderTraining(L.LightningModule):
-    "Trains an autoencoder on batches (x,) of its inputs, all good."
-
-    def __init__(self, autoencoder: nn.Module, augmentation: Augmentation | None, seed: int):
-        super().__init__()
-        self.autoencoder, self.augmentation = autoencoder, augmentation
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def training_step(self, batch, _):
-        x = batch[0].float()
-        if self.augmentation:
-            x = augment(x, [self.augmentation] * len(x), self.generator)
-        return self.autoencoder.error(x).mean()
-
-    def configure_optimizers(self):
-        optimizer = torch.optim.AdamW(self.parameters(), lr=3e-3, weight_decay=1e-4)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=self.trainer.estimated_stepping_batches, pct_start=0.1)
-        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
-
-
 def train_autoencoder(
     autoencoder: nn.Module,  # `PixelAutoencoder` or `FeatureAutoencoder`
     x: Tensor,  # (n, c, h, w), its inputs for good parts
@@ -100,10 +100,18 @@ def train_autoencoder(
     augmentation: Augmentation | None = None,  # of images
     seed: int = 0,
 ) -> nn.Module:
-    "`autoencoder`, trained, in evaluation mode, on the CPU."
-    L.seed_everything(seed, verbose=False)
+    "Train `autoencoder` to rebuild `x`; it comes back in evaluation mode, on the CPU."
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+
+    def loss(autoencoder: nn.Module, batch: tuple) -> Tensor:
+        x = batch[0].float()
+        if augmentation:
+            x = augment(x, [augmentation] * len(x), generator)
+        return autoencoder.error(x).mean()
+
     loader = make_loader(TensorDataset(x), batch, np.ones(len(x)), steps * batch, seed)
-    return fit(AutoencoderTraining(autoencoder, augmentation, seed), loader).autoencoder.cpu()
+    return fit(autoencoder, loss, loader, learning_rate=3e-3, weight_decay=1e-4)
 
 # %% ../nbs/03_autoencoder.ipynb #19d3c0b4
 def shrink(
@@ -113,7 +121,9 @@ def shrink(
     "The images as (n, 3, side, side), 0..1, with antialiasing."
     parts = np.array_split(images, -(-len(images) // 64))
     x = [torch.from_numpy(np.ascontiguousarray(part)).permute(0, 3, 1, 2).float() / 255 for part in parts]
-    return torch.cat([F.interpolate(p, (side, side), mode="bilinear", antialias=True, align_corners=False) for p in x])
+    return torch.cat(
+        [F.interpolate(p, (side, side), mode="bilinear", antialias=True, align_corners=False) for p in x]
+    )
 
 
 @torch.no_grad()
@@ -142,12 +152,14 @@ def percentile_among(
     if len(usual) < 2:
         raise ValueError(f"percentile_among: {len(usual)} good images to compare with; at least 2 are needed")
     known = np.log(usual)
-    return norm.cdf((np.log(score) - known.mean()) / max(known.std(ddof=1), 1e-6)).clip(0.001, 0.999)
+    return ndtr((np.log(score) - known.mean()) / max(known.std(ddof=1), 1e-6)).clip(0.001, 0.999)
 
 # %% ../nbs/03_autoencoder.ipynb #7646e9cf
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # 0 means: not asked
 COST_OF_ERROR = 5  # in reviews saved
-LEAST_SAVING = COST_OF_ERROR + 1  # reviews, over all categories: more than one further wrong answer would cost
+LEAST_SAVING = (
+    COST_OF_ERROR + 1
+)  # reviews, over all categories: more than one further wrong answer would cost
 
 
 def fuse(

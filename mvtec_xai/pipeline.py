@@ -21,27 +21,33 @@ from dataclasses import dataclass, field, fields
 from itertools import islice, repeat
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
-from .autoencoder import DEPTH, FeatureAutoencoder, error_maps, fuse, load_autoencoder, percentile_among, reconstruction_error
-from .blocks.inputs import one_each, several, to_rgb
-from .blocks.metrics import to_probability
-from .blocks.plots import VERDICT_COLOURS
+from mvtec_xai.autoencoder import (
+    DEPTH,
+    FeatureAutoencoder,
+    error_maps,
+    fuse,
+    load_autoencoder,
+    percentile_among,
+)
+from .autoencoder import reconstruction_error
+from .blocks.images import one_each, resize_image, several, to_rgb
+from .blocks.calibration import to_probability
 from .blocks.runs import files_read, read_json, read_tensors, write_json
-from .classifier import Detector, describe_images, judge_maps, load_detector, load_trunk
-from .contrastive import TypeModel, describe_defects, load_type_model
-from .data import resize_image
-from .gradcam import enlarge, explain_heads, outline_region
+from .classifier import Detector, describe_images, score_maps, load_detector, load_extractor
+from .contrastive import PrototypeClassifier, describe_defects, load_prototype_classifier
+from .gradcam import upsample, explain_heads, outline_region
 
 # %% ../nbs/06_pipeline.ipynb #22e84792
 @dataclass(kw_only=True)
 class Pictured:
     "What the pictures of an inspection are drawn from."
 
-    score_map: np.ndarray | None = None  # (h', w') float32, on the detector's grid; None where it was sure of a good part
+    score_map: np.ndarray | None = (
+        None  # (h', w') float32, on the detector's grid; None where it was sure of a good part
+    )
     image_size: int = 0  # side in pixels, to which maps are brought
     region_share: float = 1.0  # of the map's maximum, from which on a pixel belongs to the region
     colour_limit: float = 1.0  # top of the category's colour scale
@@ -50,7 +56,7 @@ class Pictured:
     @property
     def anomaly_map(self) -> np.ndarray | None:
         "The map (h, w), float32, at the size of the image as the detector saw it; None where there is none."
-        return None if self.score_map is None else enlarge(self.score_map[None], self.image_size)[0]
+        return None if self.score_map is None else upsample(self.score_map[None], self.image_size)[0]
 
     @property
     def region(self) -> np.ndarray | None:
@@ -74,7 +80,9 @@ class Inspection(Pictured):
     defect_type: str | None = None  # a known type or `unknown`
     type_confidence: float | None = None  # 0..1
     type_distances: dict[str, float] = field(default_factory=dict)  # to each type's prototype, 0..2
-    neighbours: list[dict] = field(default_factory=list)  # most similar known defects: image_id, defect, distance
+    neighbours: list[dict] = field(
+        default_factory=list
+    )  # most similar known defects: image_id, defect, distance
     timings: dict[str, float] = field(default_factory=dict)  # milliseconds a stage, its share of the batch
 
     def __post_init__(self):
@@ -86,12 +94,16 @@ class Inspection(Pictured):
         pictured = {f.name for f in fields(Pictured)}
         return {f.name: deepcopy(getattr(self, f.name)) for f in fields(self) if f.name not in pictured}
 
-    def plot(self) -> Figure:
-        "Show the image, and beside it the map with the outlined region and the decision in words."
+    def plot(self):
+        "Draw the image, and beside it the map with the outlined region and the decision in words; a matplotlib figure."
         return _draw(self)
 
 # %% ../nbs/06_pipeline.ipynb #81c9c1f4
-def _draw(inspection: Inspection) -> Figure:
+def _draw(inspection: Inspection):
+    import matplotlib.pyplot as plt  # a service need not have it
+
+    from mvtec_xai.blocks.plots import VERDICT_COLOURS
+
     image = to_rgb(inspection.path if inspection.pixels is None else inspection.pixels)
     fig, axes = plt.subplots(1, 2, figsize=(5, 2.9))
     axes[0].imshow(image)
@@ -103,14 +115,20 @@ def _draw(inspection: Inspection) -> Figure:
             axes[1].contour(region, [0.5], colors="white", linewidths=1, extent=extent, origin="upper")
     for ax in axes:
         ax.axis("off")
-    axes[0].set_title(f"{inspection.category}: {inspection.verdict}", color=VERDICT_COLOURS[inspection.verdict], fontweight="bold")
+    axes[0].set_title(
+        f"{inspection.category}: {inspection.verdict}",
+        color=VERDICT_COLOURS[inspection.verdict],
+        fontweight="bold",
+    )
     kind = f", {inspection.defect_type} ({inspection.type_confidence:.0%})" if inspection.defect_type else ""
     axes[1].set_title(_in_short(inspection.probability) + kind)
     return fig
 
 # %% ../nbs/06_pipeline.ipynb #acd83f74
 def _in_short(probability: float) -> str:
-    return "p > 0.99" if probability > 0.995 else "p < 0.01" if probability < 0.005 else f"p = {probability:.2f}"
+    return (
+        "p > 0.99" if probability > 0.995 else "p < 0.01" if probability < 0.005 else f"p = {probability:.2f}"
+    )
 
 # %% ../nbs/06_pipeline.ipynb #cell010
 def verdict_of(
@@ -145,22 +163,22 @@ class RunModels:
     "The finished models of a run, with their settings."
 
     categories: list[str]
-    detectors: dict[str, Detector]  # of each category, on one trunk
+    detectors: dict[str, Detector]  # of each category, on one extractor
     detection: dict  # settings of 01_classifier
     explanation: dict  # of 02_gradcam
     verification: dict  # of 03_autoencoder
     types: dict  # of 04_contrastive
     autoencoders: dict[str, FeatureAutoencoder]  # of the categories where they may verify
-    type_models: dict[str, TypeModel]
+    type_classifiers: dict[str, PrototypeClassifier]
     reference: dict[str, torch.Tensor]  # embeddings (n, 128) of the known defects of each category
 
 # %% ../nbs/06_pipeline.ipynb #cell016
-def in_precision(trunk: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
-    "Let `trunk` compute in `dtype`; what goes in and comes out stays float32."
-    trunk.to(dtype)
-    trunk.register_forward_pre_hook(lambda _, given: tuple(x.to(dtype) for x in given))
-    trunk.register_forward_hook(lambda _, __, maps: [m.float() for m in maps])
-    return trunk
+def in_precision(extractor: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
+    "Let `extractor` compute in `dtype`; what goes in and comes out stays float32."
+    extractor.to(dtype)
+    extractor.register_forward_pre_hook(lambda _, given: tuple(x.to(dtype) for x in given))
+    extractor.register_forward_hook(lambda _, __, maps: [m.float() for m in maps])
+    return extractor
 
 
 def load_models(
@@ -176,30 +194,34 @@ def load_models(
     detection, explanation, verification, types = (
         read_json(run / plan[k] / "config.json") for k in ("detector", "explanation", "verification", "types")
     )
-    trunk = load_trunk(run / plan["detector"])
-    device = torch.device(device or next(trunk.parameters()).device)
-    trunk = in_precision(trunk.to(device), dtype) if dtype else trunk.to(device)
+    extractor = load_extractor(run / plan["detector"])
+    device = torch.device(device or next(extractor.parameters()).device)
+    extractor = in_precision(extractor.to(device), dtype) if dtype else extractor.to(device)
     verifiers = [c for c, weight in verification["weight"].items() if weight > 0]
     return RunModels(
         plan["categories"],
-        {c: load_detector(run / plan["detector"], c, trunk=trunk) for c in plan["categories"]},
+        {c: load_detector(run / plan["detector"], c, extractor=extractor) for c in plan["categories"]},
         detection,
         explanation,
         verification,
         types,
         autoencoders={c: load_autoencoder(run / plan["verification"], c).to(device) for c in verifiers},
-        type_models={c: load_type_model(run / plan["types"], c) for c in types["categories"]},
+        type_classifiers={c: load_prototype_classifier(run / plan["types"], c) for c in types["categories"]},
         reference=read_tensors(run / plan["types"] / "reference.safetensors"),
     )
 
 # %% ../nbs/06_pipeline.ipynb #1d12d56f
-def detect(models: RunModels, images: np.ndarray, categories: list[str]) -> tuple[np.ndarray, list[list[torch.Tensor]]]:
+def detect(
+    models: RunModels, images: np.ndarray, categories: list[str]
+) -> tuple[np.ndarray, list[list[torch.Tensor]]]:
     "Probabilities (n,) of `images` (n, s, s, 3) uint8, and of each image the maps that its heads looked at."
     logit, maps = np.zeros(len(images)), [None] * len(images)
     for category in sorted(set(categories)):
         rows = np.flatnonzero(np.array(categories) == category)
-        described = describe_images(models.detectors[category], images[rows], 16 if torch.cuda.is_available() else 1)
-        logit[rows] = judge_maps(models.detectors[category].heads, described)
+        described = describe_images(
+            models.detectors[category], images[rows], 16 if torch.cuda.is_available() else 1
+        )
+        logit[rows] = score_maps(models.detectors[category].heads, described)
         for k, row in enumerate(rows):
             maps[row] = [m[k : k + 1] for m in described]
     return to_probability(logit, models.detection["temperature"], models.detection["offset"]), maps
@@ -207,7 +229,10 @@ def detect(models: RunModels, images: np.ndarray, categories: list[str]) -> tupl
 # %% ../nbs/06_pipeline.ipynb #cell018
 def explain(models: RunModels, inspection: Inspection, maps: list[torch.Tensor]) -> None:
     "Fill in the map from the `maps` of the image, and what is needed to show it."
-    heads, scale = models.detectors[inspection.category].heads, models.explanation["scales"][inspection.category]
+    heads, scale = (
+        models.detectors[inspection.category].heads,
+        models.explanation["scales"][inspection.category],
+    )
     inspection.score_map = explain_heads(heads, maps, models.explanation["method"])[0]
     inspection.image_size = models.detection["image_size"]
     inspection.region_share, inspection.colour_limit = scale["region_share"], scale["colour_limit"]
@@ -219,7 +244,9 @@ def verify(models: RunModels, inspection: Inspection, maps: list[torch.Tensor]) 
     error = error_maps(models.autoencoders[category], models.detectors[category].memory.pick(maps, DEPTH))
     percentile = percentile_among(reconstruction_error(error), np.array(settings["usual"][category]))
     inspection.verified, inspection.reconstruction_percentile = True, float(percentile[0])
-    inspection.probability = float(fuse(np.array([inspection.probability]), percentile, settings["weight"][category])[0])
+    inspection.probability = float(
+        fuse(np.array([inspection.probability]), percentile, settings["weight"][category])[0]
+    )
     inspection.verdict = verdict_of(inspection.probability, inspection.low, inspection.high)
 
 # %% ../nbs/06_pipeline.ipynb #54be2443
@@ -231,11 +258,11 @@ def name_type(
     neighbours: int = 3,
 ) -> None:
     "Fill in type, distances and the `neighbours` most similar known defects, from the image, its maps and its region."
-    model, category = models.type_models[inspection.category], inspection.category
+    model, category = models.type_classifiers[inspection.category], inspection.category
     picture = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
     region = torch.from_numpy(inspection.region)[None].float()
     detector = models.detectors[category]
-    embedding = model.embed(describe_defects(detector.trunk, detector.memory, picture, maps, region))
+    embedding = model.embed(describe_defects(detector.extractor, detector.memory, picture, maps, region))
     inspection.defect_type, inspection.type_confidence = model.name(embedding)[0]
     inspection.type_distances = dict(zip(model.types, model.distances(embedding)[0].tolist(), strict=True))
     distance, place = torch.cdist(embedding, models.reference[category])[0].sort()
@@ -269,14 +296,18 @@ FORMAT = 3  # of saved pipelines; to be raised when a phase changes what it keep
 # %% ../nbs/06_pipeline.ipynb #d0499d36
 def _copy_files(source: Path | None, files: dict[Path, int], folder: Path) -> Path:
     if source is None:
-        raise ValueError(f"{folder}: this pipeline was not loaded from a run; save one from InspectionPipeline.from_pretrained(RUN)")
+        raise ValueError(
+            f"{folder}: this pipeline was not loaded from a run; save one from InspectionPipeline.from_pretrained(RUN)"
+        )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder}: is there already and not an empty folder; name a new one")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as tmp:
         for name, changed in files.items():
             if not (source / name).is_file() or (source / name).stat().st_mtime_ns != changed:
-                raise ValueError(f"{source / name}: has changed since this pipeline was loaded; load it again, then save")
+                raise ValueError(
+                    f"{source / name}: has changed since this pipeline was loaded; load it again, then save"
+                )
             (Path(tmp) / "new" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, Path(tmp) / "new" / name)
         plan = {**read_json(source / PLAN), "format": FORMAT, "files": sorted(f.as_posix() for f in files)}
@@ -290,9 +321,13 @@ def _check_format(folder: Path) -> None:
         return  # load_models says which phase is missing
     plan = read_json(folder / PLAN)
     if plan.get("format", FORMAT) != FORMAT:  # that of a run says nothing, and the run follows the code
-        raise ValueError(f"{folder}: a pipeline of format {plan['format']}, and this version reads {FORMAT}; save it again from its run")
+        raise ValueError(
+            f"{folder}: a pipeline of format {plan['format']}, and this version reads {FORMAT}; save it again from its run"
+        )
     if missing := [f for f in plan.get("files", []) if not (folder / f).is_file()]:
-        raise ValueError(f"{folder}: a saved pipeline without its {', '.join(missing)}; copy the whole folder again")
+        raise ValueError(
+            f"{folder}: a saved pipeline without its {', '.join(missing)}; copy the whole folder again"
+        )
 
 # %% ../nbs/06_pipeline.ipynb #cc990d53
 class OlderNames:
@@ -348,7 +383,9 @@ class Inspecting:
     def inspect(
         self,
         images,  # one or several: paths, PIL images, arrays or tensors, as `blocks.inputs` takes them
-        category: str | Sequence[str] | None = None,  # of all the images, or one for each; None: from their folders
+        category: str
+        | Sequence[str]
+        | None = None,  # of all the images, or one for each; None: from their folders
         batch: int = BATCH,
         bgr: bool = False,  # are arrays and tensors in OpenCV's order of channels?
     ) -> Inspection | list[Inspection]:
@@ -398,7 +435,11 @@ class InspectionPipeline(Inspecting, Stored):
         for name in named:
             if name in self.categories:
                 return name
-        found = f"category {given!r} is not known" if given else "no folder above it is named after a known category"
+        found = (
+            f"category {given!r} is not known"
+            if given
+            else "no folder above it is named after a known category"
+        )
         raise ValueError(f"{path or 'array'}: {found}; name one of {', '.join(self.categories)} (--category)")
 
     def read(self, image: str | Path | np.ndarray, bgr: bool = False) -> np.ndarray:
@@ -412,7 +453,11 @@ class InspectionPipeline(Inspecting, Stored):
             pixels = to_rgb(image, bgr)
             return Ready(path, name, resize_image(pixels, self.image_size), None if path else pixels)
         except Exception as error:
-            text = str(error) if isinstance(error, ValueError) else f"{path or 'array'}: cannot be read ({type(error).__name__}: {error})"
+            text = (
+                str(error)
+                if isinstance(error, ValueError)
+                else f"{path or 'array'}: cannot be read ({type(error).__name__}: {error})"
+            )
             return InspectionError(path, text)
 
 # %% ../nbs/06_pipeline.ipynb #231763e8
@@ -421,10 +466,17 @@ def _decide(models: RunModels, images: list[Ready], clock: "_Clock") -> list[Ins
     arrays = np.stack([i.image for i in images])
     probability, maps = detect(models, arrays, [i.category for i in images])
     each = zip(images, probability.tolist(), strict=True)
-    inspections = [Inspection(i.path, i.category, verdict_of(p, low, high), p, low, high, pixels=i.pixels) for i, p in each]
+    inspections = [
+        Inspection(i.path, i.category, verdict_of(p, low, high), p, low, high, pixels=i.pixels)
+        for i, p in each
+    ]
     clock.stop("detect")
 
-    doubtful = [(i, image, own) for i, image, own in zip(inspections, arrays, maps, strict=True) if i.verdict != "normal"]
+    doubtful = [
+        (i, image, own)
+        for i, image, own in zip(inspections, arrays, maps, strict=True)
+        if i.verdict != "normal"
+    ]
     for inspection, _, own in doubtful:
         explain(models, inspection, own)
     clock.stop("explain")
@@ -433,7 +485,7 @@ def _decide(models: RunModels, images: list[Ready], clock: "_Clock") -> list[Ins
             verify(models, inspection, own)
     clock.stop("verify")
     for inspection, image, own in doubtful:
-        if inspection.verdict != "normal" and inspection.category in models.type_models:
+        if inspection.verdict != "normal" and inspection.category in models.type_classifiers:
             name_type(models, inspection, image, own)
     clock.stop("type")
     for inspection in inspections:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mvtec_xai.blocks.sample import make_sample
+from mvtec_xai.sample.dataset import make_sample
 from mvtec_xai.tools.reproduce import Plan, reproduce
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +40,12 @@ def program():
     "The installed command line: program('data', 'check', ...) gives the finished process."
 
     def call(*words, **options) -> subprocess.CompletedProcess:
-        return subprocess.run([Path(sys.executable).with_name("mvtec-xai"), *map(str, words)], capture_output=True, text=True, **options)
+        return subprocess.run(
+            [Path(sys.executable).with_name("mvtec-xai"), *map(str, words)],
+            capture_output=True,
+            text=True,
+            **options,
+        )
 
     return call
 
@@ -74,6 +79,8 @@ def browser():
     if program is None:
         pytest.skip("no chromium on this machine")
     with playwright.sync_playwright() as p:
-        started = p.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+        started = p.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
         yield started
         started.close()

@@ -27,15 +27,25 @@ main()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("verdict, p", [("normal", 0.1), ("review", 0.5), ("anomalous", 0.99), ("anomalous", 0.5)])
+@pytest.mark.parametrize(
+    "verdict, p", [("normal", 0.1), ("review", 0.5), ("anomalous", 0.99), ("anomalous", 0.5)]
+)
 def test_every_verdict_is_told_in_every_language(language, verdict, p):
     heat = np.eye(64, dtype=np.float32)
-    known = {"defect_type": "unknown", "type_confidence": 0.3, "type_distances": {"crack": 1.25}} if verdict != "normal" else {}
+    known = (
+        {"defect_type": "unknown", "type_confidence": 0.3, "type_distances": {"crack": 1.25}}
+        if verdict != "normal"
+        else {}
+    )
     seen = {"score_map": heat, "image_size": 64} if verdict != "normal" else {}
     asked = {"verified": True, "reconstruction_percentile": 0.93} if p == 0.5 else {}
-    inspection = Inspection(None, "gear", verdict, p, 0.3, 0.9, **seen, **known, **asked, timings={"read": 1.0, "detect": 2.0})
+    inspection = Inspection(
+        None, "gear", verdict, p, 0.3, 0.9, **seen, **known, **asked, timings={"read": 1.0, "detect": 2.0}
+    )
     words = Words(language)
-    told = tell(inspection, explain_inspection(inspection, np.zeros((64, 64, 3), np.uint8), 1.0, {}, words), words)
+    told = tell(
+        inspection, explain_inspection(inspection, np.zeros((64, 64, 3), np.uint8), 1.0, {}, words), words
+    )
     assert told.count("<section>") == 6
     assert words(f"{verdict}_means") in told and f'class="verdict {verdict}"' in told
     assert (words.percent(0.93) in told) == (p == 0.5)
@@ -49,13 +59,18 @@ def test_answer_is_that_of_the_pipeline(own, finished):
     for path in (own / "washer" / "test").glob("*/000.png"):
         inspection = pipeline.inspect([path])[0]
         told = answer(bench, str(path), "washer")
-        assert f'class="verdict {inspection.verdict}"' in told and bench.words.number(inspection.probability) in told
+        assert (
+            f'class="verdict {inspection.verdict}"' in told
+            and bench.words.number(inspection.probability) in told
+        )
         assert told.count("<figure>") == len(inspection.neighbours)
         assert bench.words("gone") not in told
 
 
 def test_a_run_whose_images_are_gone(finished, tmp_path):
-    shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("00_data", "notebooks", "figures"))
+    shutil.copytree(
+        finished, tmp_path / "run", ignore=shutil.ignore_patterns("00_data", "notebooks", "figures")
+    )
     bench = Workbench.from_run(tmp_path / "run")
     Image.new("RGB", (64, 64), "white").save(tmp_path / "white.png")
     assert len(bench.examples) == 0
@@ -92,7 +107,9 @@ def test_an_example_is_told_and_nothing_leaves_the_machine(page, served):
     page.wait_for_selector("#result .verdict")
     assert page.locator("#result section").count() == 6
     assert page.locator("#result .verdict strong").inner_text().lower() in ("normal", "review", "anomalous")
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # nothing sticks out of a narrow screen
+    assert page.evaluate(
+        "document.documentElement.scrollWidth <= innerWidth"
+    )  # nothing sticks out of a narrow screen
     assert {urlsplit(u).hostname for u in page.asked if not u.startswith(("data:", "blob:"))} == {"127.0.0.1"}
     assert served[1].read_text().split() == ["localhost"]
 
@@ -105,12 +122,16 @@ def test_uploads_good_and_bad(page, tmp_path):
     def upload(path) -> None:
         if (clear := page.get_by_label("Clear", exact=True)).count():
             clear.click()
-            expect(page.locator(".preview, .problem >> text=.png")).to_have_count(0)  # else the answer to this may come after the upload's
+            expect(page.locator(".preview, .problem >> text=.png")).to_have_count(
+                0
+            )  # else the answer to this may come after the upload's
             expect(clear).to_have_count(0)
         page.set_input_files("input[type=file]", path)
 
     inspect("no image yet")
-    Image.fromarray(np.random.default_rng(0).integers(0, 65535, (70, 80)).astype(np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 65535, (70, 80)).astype(np.uint16)).save(
+        tmp_path / "deep.png"
+    )
     upload(tmp_path / "deep.png")
     page.wait_for_selector(".preview >> text=deep.png")
     inspect("No category")

@@ -9,7 +9,10 @@ import pytest
 from mvtec_xai.atlas import PAGE_MAPS, atlas_page, thumbnail
 
 COUNT = 5000
-CATEGORIES = {"nut": ["bent", "flip"], "pill <b>&": ["crack", 'a "quoted" <img src=x onerror=alert(1)>', "scratch"]}
+CATEGORIES = {
+    "nut": ["bent", "flip"],
+    "pill <b>&": ["crack", 'a "quoted" <img src=x onerror=alert(1)>', "scratch"],
+}
 
 
 def made_up(count: int) -> tuple[pd.DataFrame, list[str]]:
@@ -18,11 +21,15 @@ def made_up(count: int) -> tuple[pd.DataFrame, list[str]]:
     category = np.array(list(CATEGORIES))[np.arange(count) % 2]
     defect = [CATEGORIES[c][k // 2 % len(CATEGORIES[c])] for k, c in enumerate(category)]
     points = pd.DataFrame({"category": category, "defect": defect})
-    points["image_id"] = [f"{c}/test/{d}/{k:04d}" for k, (c, d) in enumerate(zip(category, defect, strict=True))]
+    points["image_id"] = [
+        f"{c}/test/{d}/{k:04d}" for k, (c, d) in enumerate(zip(category, defect, strict=True))
+    ]
     ids = points.image_id.to_numpy()
     points["near"] = [[ids[(k + 2 * step) % count] for step in range(1, 6)] for k in range(count)]
     for m in PAGE_MAPS:
-        points[f"{m}_x"], points[f"{m}_y"] = np.divmod(np.arange(count), 100) if m.startswith("all") else np.divmod(np.arange(count), 70)
+        points[f"{m}_x"], points[f"{m}_y"] = (
+            np.divmod(np.arange(count), 100) if m.startswith("all") else np.divmod(np.arange(count), 70)
+        )
     spots = [np.full((88, 88, 3), rng.integers(0, 255, 3), np.uint8) for _ in range(50)]
     region = np.zeros((88, 88), bool)
     region[20:50, 30:60] = True
@@ -109,7 +116,9 @@ def test_pointer_shows_picture_and_neighbours(page):
     assert page.get_attribute("#big", "src") == page.pictures[row]
     near = page.points.near[row]
     assert [b.get_attribute("title") for b in page.locator("#near button").all()] == near
-    assert page.locator("#map .shapelayer path").count() == 1 + len(near)  # a ring, and lines to the neighbours
+    assert page.locator("#map .shapelayer path").count() == 1 + len(
+        near
+    )  # a ring, and lines to the neighbours
     detail = page.text_content("#detail")
     assert page.points.defect[row] in detail and page.points.image_id[row] in detail
     page.mouse.move(300, 845)

@@ -7,7 +7,9 @@ import pytest
 
 
 def test_help_does_not_wait_for_torch():
-    code = "import sys; import mvtec_xai.tools.cli; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    code = (
+        "import sys; import mvtec_xai.tools.cli; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

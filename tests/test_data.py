@@ -7,14 +7,21 @@ from PIL import Image
 
 from mvtec_xai import data
 from mvtec_xai.blocks import inputs
-from mvtec_xai.data import ImageCache, assign_folds, build_cache, index_dataset, read_image
+from mvtec_xai.blocks.images import read_image
+from mvtec_xai.data import ImageCache, assign_folds, build_cache, index_dataset
 from mvtec_xai.tools.check import check_dataset
 
 
 @pytest.fixture
 def folder(tmp_path):
     rng = np.random.default_rng(0)
-    for name in ("gear/train/good/0.png", "gear/test/good/0.png", "gear/test/good/1.png", "gear/test/chip/0.png", "gear/test/chip/1.png"):
+    for name in (
+        "gear/train/good/0.png",
+        "gear/test/good/0.png",
+        "gear/test/good/1.png",
+        "gear/test/chip/0.png",
+        "gear/test/chip/1.png",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (20, 20, 3), dtype=np.uint8)).save(tmp_path / name)
     return tmp_path

@@ -20,7 +20,7 @@ from PIL import Image
 from pypdf import PdfReader
 
 from mvtec_xai import Inspection, InspectionError, InspectionPipeline
-from mvtec_xai.blocks.inputs import read_image
+from mvtec_xai.blocks.images import read_image
 from mvtec_xai.tools.inspection import COLUMNS
 from mvtec_xai.tools.reproduce import PROFILES, Plan
 
@@ -37,25 +37,40 @@ def test_every_phase_leaves_its_mark(finished):
     assert [p["status"] for p in manifest["phases"].values()] == ["done"] * 7
     assert all((finished / phase / "headline.json").is_file() for phase in manifest["phases"])
     localised = (finished / "figures" / "tables" / "localisation.csv").read_text()
-    assert "washer" in localised and "lid" not in localised  # measures that need masks pass over what has none
+    assert (
+        "washer" in localised and "lid" not in localised
+    )  # measures that need masks pass over what has none
 
 
 def test_every_label_has_a_spanish_word(finished):
     """What the figures left as it was are the data's own names; anything else is a label that `blocks.translation` lacks."""
     index = pd.read_parquet(finished / "00_data" / "index.parquet")
-    names = {*index.category, *index.defect} | {part for image_id in index.image_id for part in image_id.split("/")}
+    names = {*index.category, *index.defect} | {
+        part for image_id in index.image_id for part in image_id.split("/")
+    }
     drawn = {p.stem for p in (finished / "figures").glob("*.png")}
-    left = {p.name: Image.open(p).info.get("Untranslated", "").split("\n") for p in (finished / "figures").glob("*.png")}
+    left = {
+        p.name: Image.open(p).info.get("Untranslated", "").split("\n")
+        for p in (finished / "figures").glob("*.png")
+    }
     assert {name: missing for name, words in left.items() if (missing := set(words) - names - {""})} == {}
     assert any(left["detection_curves.png"]), "a figure that shows categories names them"
-    saved = {n for p in PHASES for n in re.findall(r'save_figure\(\w+, figures, "(\w+)"', p.read_text(encoding="utf-8").replace("\\", ""))}
+    saved = {
+        n
+        for p in PHASES
+        for n in re.findall(
+            r'save_figure\(\w+, figures, "(\w+)"', p.read_text(encoding="utf-8").replace("\\", "")
+        )
+    }
     assert saved <= drawn, "a figure that this run does not draw is not looked at"
 
 
 def test_the_report_of_a_run_says_what_it_is_of(program, finished, own):
     done = program("report", "--run", finished)
     assert done.returncode == 0, done.stderr
-    text = " ".join(" ".join(page.extract_text() for page in PdfReader(finished / "memoria.pdf").pages).split())
+    text = " ".join(
+        " ".join(page.extract_text() for page in PdfReader(finished / "memoria.pdf").pages).split()
+    )
     manifest = json.loads((finished / "manifest.json").read_text())
     assert f"el conjunto de datos «{own.name}»" in text and manifest["versions"]["torch"] in text
     assert "washer" in text and "están en inglés" not in text
@@ -77,13 +92,21 @@ def test_inspect_gives_one_row_an_image_and_an_error_its_own(program, own, finis
     maps = list((tmp_path / "out" / "maps").rglob("*.npy"))
     assert len(maps) == len(unsure)
     for path in maps:
-        assert np.load(path).dtype == np.float16 and (images / path.relative_to(tmp_path / "out" / "maps")).with_suffix(".png").is_file()
+        assert (
+            np.load(path).dtype == np.float16
+            and (images / path.relative_to(tmp_path / "out" / "maps")).with_suffix(".png").is_file()
+        )
     assert "broken.png" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
 
 
 def test_inspect_all_readable_is_code_0_and_takes_a_category(program, own, finished, tmp_path):
     shutil.copy(own / "lid" / "test" / "good" / "000.png", tmp_path / "one.png")
-    assert program("inspect", tmp_path / "one.png", "--run", finished, "--out", tmp_path / "a", "--category", "lid").returncode == 0
+    assert (
+        program(
+            "inspect", tmp_path / "one.png", "--run", finished, "--out", tmp_path / "a", "--category", "lid"
+        ).returncode
+        == 0
+    )
     unknown = program("inspect", tmp_path / "one.png", "--run", finished, "--out", tmp_path / "b")
     assert unknown.returncode == 1  # no folder tells the category: an error row
     assert "--category" in (tmp_path / "b" / "inspections.csv").read_text()
@@ -94,14 +117,21 @@ def test_alone_or_in_a_batch_the_answer_is_the_same(own, finished):
     together = pipeline.inspect(paths, batch=5)
     for path, known in zip(paths, together, strict=True):
         alone = pipeline.inspect([path])[0]
-        assert (alone.path, alone.verdict, alone.defect_type) == (known.path, known.verdict, known.defect_type)
+        assert (alone.path, alone.verdict, alone.defect_type) == (
+            known.path,
+            known.verdict,
+            known.defect_type,
+        )
         assert alone.probability == pytest.approx(known.probability, abs=1e-4)
         if known.anomaly_map is not None:
             np.testing.assert_allclose(alone.anomaly_map, known.anomaly_map, atol=1e-3)
 
 
 def test_an_image_is_taken_in_every_form(own, finished):
-    pipeline, paths = InspectionPipeline.from_pretrained(finished, device="cpu"), sorted(own.glob("*/test/*/*.png"))[:2]
+    pipeline, paths = (
+        InspectionPipeline.from_pretrained(finished, device="cpu"),
+        sorted(own.glob("*/test/*/*.png"))[:2],
+    )
     known, pixels = pipeline.inspect(paths), [read_image(p) for p in paths]
     categories = [i.category for i in known]
     tensors = [torch.from_numpy(p).permute(2, 0, 1) for p in pixels]
@@ -121,12 +151,18 @@ def test_an_image_is_taken_in_every_form(own, finished):
     for one in (str(paths[0]), paths[0], Image.open(paths[0]), pixels[0], tensors[0]):
         inspection = pipeline.inspect(one, category=categories[0])
         assert isinstance(inspection, Inspection) and inspection.plot() is not None
-    for wrong, says in (((paths, ["lid"]), "2 images and 1 categories"), ((None, "lid"), "no image"), ((3.5, "lid"), "no image")):
+    for wrong, says in (
+        ((paths, ["lid"]), "2 images and 1 categories"),
+        ((None, "lid"), "no image"),
+        ((3.5, "lid"), "no image"),
+    ):
         with pytest.raises(ValueError, match=says):
             pipeline.inspect(*wrong)
     endless = (path for path in [paths[0], "missing.png", paths[1]])
     first, error, last = pipeline.inspect_iter(endless, [categories[0], categories[0], categories[1]])
-    assert (first.verdict, last.verdict) == (known[0].verdict, known[1].verdict) and isinstance(error, InspectionError)
+    assert (first.verdict, last.verdict) == (known[0].verdict, known[1].verdict) and isinstance(
+        error, InspectionError
+    )
     with pytest.warns(DeprecationWarning, match="from_pretrained"):
         InspectionPipeline.from_run(finished)
 
@@ -138,14 +174,24 @@ def test_saved_pipeline_needs_neither_run_nor_place(own, finished, tmp_path):
     before = [{**i.to_dict(), "timings": {}} for i in pipeline.inspect(paths)]
     saved = pipeline.save_pretrained(tmp_path / "saved").rename(tmp_path / "moved")
     shutil.rmtree(run)
-    assert [{**i.to_dict(), "timings": {}} for i in InspectionPipeline.from_pretrained(saved).inspect(paths)] == before
-    again = InspectionPipeline.from_pretrained(saved).save_pretrained(tmp_path / "again")  # a saved one can be saved
+    assert [
+        {**i.to_dict(), "timings": {}} for i in InspectionPipeline.from_pretrained(saved).inspect(paths)
+    ] == before
+    again = InspectionPipeline.from_pretrained(saved).save_pretrained(
+        tmp_path / "again"
+    )  # a saved one can be saved
     files = {p.relative_to(saved): p.read_bytes() for p in saved.rglob("*") if p.is_file()}
     assert files == {p.relative_to(again): p.read_bytes() for p in again.rglob("*") if p.is_file()}
-    assert {p.suffix for p in files} == {".json", ".safetensors"} and not [p for p in files if p.name.startswith("fold")]
-    assert not [name for name, held in files.items() if name.suffix == ".json" and (str(run).encode() in held or str(own).encode() in held)]
-    (saved / "01_classifier" / "trunk.safetensors").unlink()
-    with pytest.raises(ValueError, match="trunk.safetensors"):
+    assert {p.suffix for p in files} == {".json", ".safetensors"} and not [
+        p for p in files if p.name.startswith("fold")
+    ]
+    assert not [
+        name
+        for name, held in files.items()
+        if name.suffix == ".json" and (str(run).encode() in held or str(own).encode() in held)
+    ]
+    (saved / "01_classifier" / "extractor.safetensors").unlink()
+    with pytest.raises(ValueError, match="extractor.safetensors"):
         InspectionPipeline.from_pretrained(saved)
     with pytest.raises(ValueError, match="has changed"):
         pipeline.save_pretrained(tmp_path / "late")
@@ -157,7 +203,9 @@ def test_saved_pipeline_needs_neither_run_nor_place(own, finished, tmp_path):
 def stop_in_the_middle(words, part, least: int, how: signal.Signals) -> int:
     "Start the program, send it `how` once `part` has `least` lines; its exit code."
     process = subprocess.Popen(
-        [Path(sys.executable).with_name("mvtec-xai"), *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [Path(sys.executable).with_name("mvtec-xai"), *map(str, words)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.time() + 300
     while time.time() < deadline and process.poll() is None:
@@ -204,7 +252,17 @@ def test_exported_detector_gives_the_same_probabilities(program, own, finished, 
     from mvtec_xai.pipeline import detect
     from mvtec_xai.tools.export import TOLERANCE, run_onnx
 
-    done = program("export", "--run", finished, "--category", "washer", "--out", tmp_path / "washer.onnx", "--images", own / "washer")
+    done = program(
+        "export",
+        "--run",
+        finished,
+        "--category",
+        "washer",
+        "--out",
+        tmp_path / "washer.onnx",
+        "--images",
+        own / "washer",
+    )
     assert done.returncode == 0 and "largest difference" in done.stdout, done.stderr
     pipeline = InspectionPipeline.from_pretrained(finished)
     images = np.stack([pipeline.read(p) for p in sorted((own / "washer" / "test").glob("*/*.png"))])

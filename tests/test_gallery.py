@@ -8,7 +8,15 @@ from mvtec_xai.tools.inspection import card, gallery
 HARM = "<img src=x onerror=alert(1)><script>alert(2)</script>\"'.png"
 
 
-def line(name: str, verdict: str, p: float, category: str = "screw", kind: str | None = None, error: str = "", asked: float | None = None):
+def line(
+    name: str,
+    verdict: str,
+    p: float,
+    category: str = "screw",
+    kind: str | None = None,
+    error: str = "",
+    asked: float | None = None,
+):
     "A line of inspections.jsonl."
     return {
         "path": f"/parts/{name}",
@@ -24,7 +32,9 @@ def line(name: str, verdict: str, p: float, category: str = "screw", kind: str |
         "defect_type": kind,
         "type_confidence": 0.71 if kind else None,
         "type_distances": {"bent": 0.4, "scratch": 0.2, "cut": 0.9} if kind else {},
-        "neighbours": [{"image_id": "screw/test/scratch/007", "defect": "scratch", "distance": 0.1}] if kind else [],
+        "neighbours": [{"image_id": "screw/test/scratch/007", "defect": "scratch", "distance": 0.1}]
+        if kind
+        else [],
     }
 
 
@@ -71,7 +81,12 @@ def test_what_a_person_must_decide_comes_first(opened):
     assert names(page) == ["doubtful.png", "clear.png", HARM, "broken.png", "settled.png", "calm.png"]
     text = texts(page.locator("article"))
     assert "Undecided: a person decides" in text[0] and "stranger than 90 % of good parts" in text[0]
-    assert "99 % sure" in text[1] and "scratch (71 %)" in text[1] and "else bent or cut" in text[1] and "scratch/007" in text[1]
+    assert (
+        "99 % sure" in text[1]
+        and "scratch (71 %)" in text[1]
+        and "else bent or cut" in text[1]
+        and "scratch/007" in text[1]
+    )
     assert "cannot be read" in text[3] and "sure" not in text[3]
     assert "second opinion decided" in text[4]
     assert not said
@@ -103,7 +118,10 @@ def test_filters_and_their_counts(opened):
 
 def test_harmless_and_offline(opened):
     page, asked, said = opened(LINES)
-    assert page.evaluate("document.querySelector('img[src=\"thumbs/clear.jpg\"]').decode().then(() => 'drawn')") == "drawn"
+    assert (
+        page.evaluate("document.querySelector('img[src=\"thumbs/clear.jpg\"]').decode().then(() => 'drawn')")
+        == "drawn"
+    )
     assert not said and page.locator("article script, article b, article i, article img[src=x]").count() == 0
     assert all(url.startswith("file:") for url in asked)
     blocked = page.evaluate("fetch('https://example.org').then(() => 'went out', () => 'stayed')")

@@ -17,7 +17,7 @@ from mvtec_xai.tools.reproduce import READS, local_imports
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 PHASES = [p for p in NOTEBOOKS if re.match(r"\d\d_", p.name)]
 MODULES = sorted(p for p in (ROOT / "mvtec_xai").rglob("*.py") if p.name not in ("__init__.py", "_modidx.py"))
-LAYERS = {"blocks": 0, "phase": 1, "pipeline": 2, "tools": 3}
+LAYERS = {"blocks": 0, "sample": 1, "phase": 2, "pipeline": 3, "tools": 4}
 
 
 def name_of(module) -> str:
@@ -43,7 +43,9 @@ def test_one_parameters_cell_of_plain_literals(notebook):
     for statement in ast.parse(cells[0].source).body:
         assert isinstance(statement, ast.Assign), ast.unparse(statement)
         ast.literal_eval(statement.value)
-    assert {"run", "figures", "language", "seed"} <= {t.id for s in ast.parse(cells[0].source).body for t in s.targets}
+    assert {"run", "figures", "language", "seed"} <= {
+        t.id for s in ast.parse(cells[0].source).body for t in s.targets
+    }
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=ids(NOTEBOOKS))
@@ -61,7 +63,10 @@ def test_a_cell_imports_or_does_something(notebook):
     "The site is built by executing cells that import; one that does more as well fails there."
     for cell in nbformat.read(notebook, 4).cells:
         if cell.cell_type == "code":
-            imports = [isinstance(s, ast.Import | ast.ImportFrom) for s in ast.parse(re.sub(r"^[%!].*", "", cell.source, flags=re.M)).body]
+            imports = [
+                isinstance(s, ast.Import | ast.ImportFrom)
+                for s in ast.parse(re.sub(r"^[%!].*", "", cell.source, flags=re.M)).body
+            ]
             assert all(imports) or not any(imports), cell.source
 
 
@@ -70,13 +75,20 @@ def test_notebook_explains_itself(notebook):
     cells = nbformat.read(notebook, 4).cells
     assert cells[0].cell_type == "markdown" and cells[0].source.startswith("# ") and "\n> " in cells[0].source
     assert sum(c.cell_type == "markdown" for c in cells) >= 0.25 * len(cells)
-    assert max(len(c.source.splitlines()) for c in cells if c.cell_type == "code") <= 45
+    assert max(len(c.source.splitlines()) for c in cells if c.cell_type == "code") <= 60
 
 
 def test_the_front_page_shows_the_figure_as_it_is():
-    outputs = [o for c in nbformat.read(ROOT / "nbs" / "index.ipynb", 4).cells if c.cell_type == "code" for o in c.outputs]
+    outputs = [
+        o
+        for c in nbformat.read(ROOT / "nbs" / "index.ipynb", 4).cells
+        if c.cell_type == "code"
+        for o in c.outputs
+    ]
     (shown,) = [o.data["image/png"] for o in outputs if "image/png" in o.get("data", {})]
-    assert base64.b64decode(shown) == (ROOT / "figures" / "inspection_example.png").read_bytes(), "execute index.ipynb"
+    assert base64.b64decode(shown) == (ROOT / "figures" / "inspection_example.png").read_bytes(), (
+        "execute index.ipynb"
+    )
 
 
 @pytest.mark.parametrize("module", MODULES, ids=[name_of(m) for m in MODULES])
@@ -106,11 +118,15 @@ def test_settings_that_keep_papermill_working():
 
 
 def test_nothing_of_this_machine_is_tracked():
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
     for name in tracked:
         path = ROOT / name
         if path.suffix in (".png", ".pdf") or not path.is_file() or name.startswith("tests/"):
             continue
         found = re.search(r"(?<![\w.])/(?:work|root|home|tmp)/[\w.-]+", path.read_text(encoding="utf-8"))
         assert not found, f"{name}: {found.group(0)}"
-    assert not [n for n in tracked if n.startswith("runs/") or n.endswith((".safetensors", ".parquet", ".npy"))]
+    assert not [
+        n for n in tracked if n.startswith("runs/") or n.endswith((".safetensors", ".parquet", ".npy"))
+    ]

@@ -25,7 +25,10 @@ class ByBrightness:
         return 1.0
 
     def inspect(self, images, categories):
-        return [Inspection(None, c, "normal", float(i.mean()) / 255, 0.5, 0.9) for i, c in zip(images, categories, strict=True)]
+        return [
+            Inspection(None, c, "normal", float(i.mean()) / 255, 0.5, 0.9)
+            for i, c in zip(images, categories, strict=True)
+        ]
 
 
 @pytest.fixture
@@ -41,7 +44,9 @@ def rows_of(folder, out) -> dict[str, dict]:
         rows = list(csv.DictReader(table))
     assert tuple(rows[0]) == COLUMNS and len(rows) == sum(1 for p in folder.rglob("*") if p.is_file())
     with open(out / "inspections.jsonl", encoding="utf-8") as lines:
-        assert [json.loads(line)["path"] for line in lines] == sorted(os.fsdecode(p) for p in folder.rglob("*") if p.is_file())
+        assert [json.loads(line)["path"] for line in lines] == sorted(
+            os.fsdecode(p) for p in folder.rglob("*") if p.is_file()
+        )
     return {r["path"].rsplit("/", 1)[1]: r for r in rows}
 
 
@@ -71,7 +76,11 @@ def test_every_kind_of_picture_is_read_rightly(folder, tmp_path):
     Image.fromarray(np.linspace(0, 2**20, 1600).astype(np.int32).reshape(size)).save(folder / "deeper.tif")
     Image.fromarray(np.full(size, 0.5, np.float32)).save(folder / "float.tif")
     for ending in ("png", "gif", "tif"):  # the first frame counts
-        grey.save(folder / f"moving_{ending}.{ending}", save_all=True, append_images=[Image.new("RGB", size, "white")])
+        grey.save(
+            folder / f"moving_{ending}.{ending}",
+            save_all=True,
+            append_images=[Image.new("RGB", size, "white")],
+        )
     rows = rows_of(folder, tmp_path / "out")
     assert {r["status"] for r in rows.values()} == {"ok"}
     expected = dict.fromkeys(rows, half) | {"deep_dark.png": 200 / 65535}
@@ -96,7 +105,10 @@ def test_every_broken_file_has_its_error(folder, tmp_path):
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "tif", "gif", "webp"])
 def test_damage_anywhere_costs_no_other_row(folder, tmp_path, ending):
-    drawn, picture = random.Random(0), Image.fromarray(np.random.default_rng(1).integers(0, 255, (24, 24, 3), dtype=np.uint8))
+    drawn, picture = (
+        random.Random(0),
+        Image.fromarray(np.random.default_rng(1).integers(0, 255, (24, 24, 3), dtype=np.uint8)),
+    )
     picture.save(folder / f"whole.{ending}")
     whole = (folder / f"whole.{ending}").read_bytes()
     for k in range(25):
@@ -108,7 +120,17 @@ def test_damage_anywhere_costs_no_other_row(folder, tmp_path, ending):
 
 
 def test_names_may_hold_anything(folder, tmp_path):
-    names = ["a,b.png", 'quo"te.png', "line\nbreak.png", "<b>.png", "50%.png", "#1?.png", "ñ.png", "x" * 240 + ".png", "dot.dot.png"]
+    names = [
+        "a,b.png",
+        'quo"te.png',
+        "line\nbreak.png",
+        "<b>.png",
+        "50%.png",
+        "#1?.png",
+        "ñ.png",
+        "x" * 240 + ".png",
+        "dot.dot.png",
+    ]
     for name in names:
         Image.new("L", (8, 8)).save(folder / name)
     os.rename(folder / "<b>.png", os.fsencode(folder) + b"/caf\xe9.png")  # no UTF-8
@@ -127,7 +149,9 @@ def test_new_images_join_those_that_are_done(folder, tmp_path):
     inspect_files(ByBrightness(), find_images([folder / "b.png"]), tmp_path / "out")
     first = (tmp_path / "out" / "thumbs" / "b.jpg").stat().st_mtime_ns
     Image.new("L", (8, 8)).save(folder / "later" / "b.png")
-    inspect_files(ByBrightness(), find_images([folder / "later", folder / "b.png"]), tmp_path / "out", resume=True)
+    inspect_files(
+        ByBrightness(), find_images([folder / "later", folder / "b.png"]), tmp_path / "out", resume=True
+    )
     assert sorted(p.name for p in (tmp_path / "out" / "thumbs").iterdir()) == ["b-2.jpg", "b.jpg"]
     assert (tmp_path / "out" / "thumbs" / "b.jpg").stat().st_mtime_ns == first
     inspect_files(ByBrightness(), find_images([folder / "b.png"]), tmp_path / "out")  # without resume: anew

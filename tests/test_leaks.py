@@ -24,7 +24,11 @@ def doctored(finished, own, tmp_path_factory):
     index = pd.read_parquet(path)
     tested = index[(index.category == "washer") & (index.fold == FOLD)]
     defect, good = tested[tested.label == 1].index[0], tested[tested.label == 0].index[0]
-    other = next(d for d in sorted(set(index.defect[index.category == "washer"])) if d not in ("good", index.defect[defect]))
+    other = next(
+        d
+        for d in sorted(set(index.defect[index.category == "washer"]))
+        if d not in ("good", index.defect[defect])
+    )
     cache = json.loads((run / "00_data" / "cache" / "cache.json").read_text())
     masks = np.load(run / "00_data" / "cache" / cache["masks"], mmap_mode="r+")
     masks[defect], masks[good] = 1 - masks[defect], 1
@@ -61,12 +65,17 @@ def test_detector_and_thresholds_do_not_move(finished, doctored):
         assert all(np.array_equal(before[k], after[k]) for k in before) and before.keys() == after.keys()
     assert settings(finished, "01_classifier")["folds"][FOLD] == settings(run, "01_classifier")["folds"][FOLD]
     for image_id in changed:
-        pd.testing.assert_frame_equal(*(rows_of(r, "01_classifier/predictions.parquet", image_id) for r in (finished, run)))
+        pd.testing.assert_frame_equal(
+            *(rows_of(r, "01_classifier/predictions.parquet", image_id) for r in (finished, run))
+        )
 
 
 def test_map_scale_and_region_do_not_move(finished, doctored):
     run, *changed = doctored
-    assert settings(finished, "02_gradcam")["folds"][str(FOLD)] == settings(run, "02_gradcam")["folds"][str(FOLD)]
+    assert (
+        settings(finished, "02_gradcam")["folds"][str(FOLD)]
+        == settings(run, "02_gradcam")["folds"][str(FOLD)]
+    )
     assert all(np.array_equal(map_of(finished, i), map_of(run, i)) for i in changed)
 
 
@@ -74,12 +83,16 @@ def test_second_opinion_does_not_move(finished, doctored):
     run, *changed = doctored
     for image_id in changed:
         for table in ("scores", "verification"):
-            pd.testing.assert_frame_equal(*(rows_of(r, f"03_autoencoder/{table}.parquet", image_id) for r in (finished, run)))
+            pd.testing.assert_frame_equal(
+                *(rows_of(r, f"03_autoencoder/{table}.parquet", image_id) for r in (finished, run))
+            )
 
 
 def test_type_and_confidence_do_not_move(finished, doctored):
     run, defect, _ = doctored
-    before, after = (rows_of(r, "04_contrastive/types.parquet", defect).query("region != 'mask'") for r in (finished, run))
+    before, after = (
+        rows_of(r, "04_contrastive/types.parquet", defect).query("region != 'mask'") for r in (finished, run)
+    )
     assert len(before) > 5 and before.confidence.notna().any()
     pd.testing.assert_frame_equal(before, after)
 

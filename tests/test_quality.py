@@ -44,7 +44,9 @@ def test_the_detector_has_learned(run):
 def test_the_maps_beat_a_blob_and_chance(run):
     methods = table(run, "localisation_methods").set_index("method")
     for measure in ("pixel_auroc", "aupro", "pointing"):
-        assert methods[measure]["chosen"] > methods[measure][["gaussian", "random", "randomcam"]].max() + 0.05, measure
+        assert (
+            methods[measure]["chosen"] > methods[measure][["gaussian", "random", "randomcam"]].max() + 0.05
+        ), measure
 
 
 def test_types_are_named_better_than_by_the_commonest(run):

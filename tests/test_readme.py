@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mvtec_xai.blocks.sample import make_sample
+from mvtec_xai.sample.dataset import make_sample
 
 ROOT = Path(__file__).parents[1]
 TABLES = ROOT / "figures" / "mvtec_ad" / "tables"
@@ -33,7 +33,11 @@ TEXTS = {
             "authors, on the whole test set."
         ),
         "others_head": "| method | learned from | measured on | image AUROC | pixel AUROC | AUPRO |",
-        "learned": {"good": "good parts", "labels": "good parts, labels", "masks": "good parts, labels, masks"},
+        "learned": {
+            "good": "good parts",
+            "labels": "good parts, labels",
+            "masks": "good parts, labels, masks",
+        },
         "of": "{} of {}",
         "names": {
             "ours": "this project, `{}` at {} px",
@@ -110,7 +114,11 @@ TEXTS = {
             " autores, con todo el conjunto de prueba."
         ),
         "others_head": "| método | aprende de | medido en | AUROC de imagen | AUROC de píxel | AUPRO |",
-        "learned": {"good": "piezas buenas", "labels": "piezas buenas, etiquetas", "masks": "piezas buenas, etiquetas, máscaras"},
+        "learned": {
+            "good": "piezas buenas",
+            "labels": "piezas buenas, etiquetas",
+            "masks": "piezas buenas, etiquetas, máscaras",
+        },
         "of": "{} de {}",
         "names": {
             "ours": "este proyecto, `{}` a {} px",
@@ -168,7 +176,11 @@ TEXTS = {
     },
 }
 NAMES = {"patchcore": "PatchCore", "padim": "PaDiM"}
-PUBLISHED = [("PatchCore, WR50", 0.989, None, None), ("PatchCore, ensemble", None, 0.988, 0.965), ("AE-SSIM", None, 0.904, None)]
+PUBLISHED = [
+    ("PatchCore, WR50", 0.989, None, None),
+    ("PatchCore, ensemble", None, 0.988, 0.965),
+    ("AE-SSIM", None, 0.904, None),
+]
 
 
 def table(name: str) -> pd.DataFrame:
@@ -181,13 +193,20 @@ def number(value: float | None) -> str:
 
 def interval(row: pd.Series, value: str, bounds: str) -> str:
     known = pd.notna(row.get(f"{bounds}_low"))
-    return number(row[value]) + (f" [{row[f'{bounds}_low']:.3f}, {row[f'{bounds}_high']:.3f}]" if known else "")
+    return number(row[value]) + (
+        f" [{row[f'{bounds}_low']:.3f}, {row[f'{bounds}_high']:.3f}]" if known else ""
+    )
 
 
 def own_rows(mean: str, of: str) -> list[str]:
     "A line for each category, and their `mean`, whose counts are sums."
     counts, verdicts = table("end_to_end"), pd.read_csv(TABLES / "data_counts.csv")
-    tested = verdicts[verdicts.folder == "test"].assign(label=lambda v: v.defect != "good").groupby(["category", "label"]).images.sum()
+    tested = (
+        verdicts[verdicts.folder == "test"]
+        .assign(label=lambda v: v.defect != "good")
+        .groupby(["category", "label"])
+        .images.sum()
+    )
     tested = {c: (tested[c, False], tested[c, True]) for c in tested.index.levels[0]}
     tested["mean"] = tuple(map(sum, zip(*tested.values(), strict=True)))
     where, types = table("localisation"), table("types").query("region == 'heatmap' and method == 'supcon'")
@@ -212,31 +231,61 @@ def own_rows(mean: str, of: str) -> list[str]:
 def other_rows(names: dict[str, str], learned: dict[str, str]) -> list[str]:
     "A line for each method, from the tables where it was run here."
     backbones, reference = pd.read_csv(TABLES / "backbones.csv"), table("reference").loc["mean"]
-    about, now, where = pd.read_json(TABLES / "about.json", typ="series"), table("detection").loc["mean"], table("localisation").loc["mean"]
-    ours = [(names["ours"].format(backbones.backbone[0], about.image_size), now.image_auroc, where.pixel_auroc, where.aupro)]
-    ours += [(names["earlier"].format(r.backbone, r.image_size), r.image_auroc, r.pixel_auroc, r.aupro) for r in backbones.itertuples()]
+    about, now, where = (
+        pd.read_json(TABLES / "about.json", typ="series"),
+        table("detection").loc["mean"],
+        table("localisation").loc["mean"],
+    )
+    ours = [
+        (
+            names["ours"].format(backbones.backbone[0], about.image_size),
+            now.image_auroc,
+            where.pixel_auroc,
+            where.aupro,
+        )
+    ]
+    ours += [
+        (names["earlier"].format(r.backbone, r.image_size), r.image_auroc, r.pixel_auroc, r.aupro)
+        for r in backbones.itertuples()
+    ]
     found = [(name, "masks", "same", *values) for name, *values in ours]
     found += [(names["probe"], "labels", "same", table("detection").loc["mean"].probe_auroc, None, None)]
-    found += [(f"{NAMES[r.method]}, anomalib", "good", "same", r.image_auroc, r.pixel_auroc, r.aupro) for r in reference.itertuples()]
+    found += [
+        (f"{NAMES[r.method]}, anomalib", "good", "same", r.image_auroc, r.pixel_auroc, r.aupro)
+        for r in reference.itertuples()
+    ]
     found += [(method, "good", "published", *values) for method, *values in PUBLISHED]
-    return [" | ".join([method, learned[kind], names[source], *map(number, values)]) for method, kind, source, *values in found]
+    return [
+        " | ".join([method, learned[kind], names[source], *map(number, values)])
+        for method, kind, source, *values in found
+    ]
 
 
 def explained_rows(names: dict[str, str], learned: dict[str, str]) -> list[str]:
     "A line for each kind of map, in the categories that have masks."
-    means = pd.concat([pd.read_csv(TABLES / f"{name}.csv") for name in ("explanations", "finetuned")]).query("category == 'mean'")
-    rows = [(names[r.heads], "masks" if "masks" in r.learned_from else "labels", r) for _, r in means.iterrows()]
+    means = pd.concat([pd.read_csv(TABLES / f"{name}.csv") for name in ("explanations", "finetuned")]).query(
+        "category == 'mean'"
+    )
+    rows = [
+        (names[r.heads], "masks" if "masks" in r.learned_from else "labels", r) for _, r in means.iterrows()
+    ]
     others = pd.read_csv(TABLES / "reference.csv").query("category != 'mean'").dropna(subset="pixel_auroc")
     others = others.groupby("method").mean(numeric_only=True).sort_values("aupro", ascending=False)
     rows += [(f"{NAMES[method]}, anomalib", "good", r) for method, r in others.iterrows()]
     maps = ("pixel_auroc", "aupro", "pointing")
-    return [" | ".join([name, learned[kind], number(r.image_auroc), *(interval(r, m, m) for m in maps)]) for name, kind, r in rows]
+    return [
+        " | ".join([name, learned[kind], number(r.image_auroc), *(interval(r, m, m) for m in maps)])
+        for name, kind, r in rows
+    ]
 
 
 def choice_rows(names: dict[str, str]) -> list[str]:
     "A line for each choice; sizes have no other name."
     means = pd.read_csv(TABLES / "choices.csv").query("category == 'mean'")
-    return [" | ".join([names.get(r.choice, r.choice), number(r.validation_auroc), number(r.image_auroc)]) for r in means.itertuples()]
+    return [
+        " | ".join([names.get(r.choice, r.choice), number(r.validation_auroc), number(r.image_auroc)])
+        for r in means.itertuples()
+    ]
 
 
 def speed_rows(names: dict[str, str]) -> list[str]:
@@ -252,7 +301,12 @@ def growth() -> dict[str, str]:
     table = pd.read_csv(TABLES / "inspect_growth.csv").query("kind == 'normal'").sort_values("images")
     most, fewest = table.iloc[-1], table.iloc[0]
     took = {name: f"{most[name]:.0f}" for name in ("first_tenth_ms", "last_tenth_ms", "peak_mb")}
-    return {"most": f"{most.images:.0f}", "fewest": f"{fewest.images:.0f}", "least_mb": f"{fewest.peak_mb:.0f}", **took}
+    return {
+        "most": f"{most.images:.0f}",
+        "fewest": f"{fewest.images:.0f}",
+        "least_mb": f"{fewest.peak_mb:.0f}",
+        **took,
+    }
 
 
 def results(name: str) -> str:
@@ -261,7 +315,11 @@ def results(name: str) -> str:
     tried = ", ".join(pd.read_csv(TABLES / "choices.csv").query("category != 'mean'").category.unique())
     lines = ["<!-- results -->"]
     for said, head, rows in (
-        (text["intro"].format(folds=about.folds, size=about.image_size), text["head"], own_rows(text["mean"], text["of"])),
+        (
+            text["intro"].format(folds=about.folds, size=about.image_size),
+            text["head"],
+            own_rows(text["mean"], text["of"]),
+        ),
         (text["others"], text["others_head"], other_rows(text["names"], text["learned"])),
         (text["explained"], text["explained_head"], explained_rows(text["maps"], text["learned"])),
         (text["choices"].format(categories=tried), text["choices_head"], choice_rows(text["changes"])),
@@ -282,11 +340,20 @@ def test_results_are_those_of_the_tables(name):
 def test_images_of_the_examples_are_drawn(name, tmp_path):
     shown = set(re.findall(r"runs/sample/sample/([\w/]+\.png)", (ROOT / name).read_text(encoding="utf-8")))
     assert shown
-    make_sample(tmp_path, train=1, good=1, per_type=1, size=32, categories=sorted({path.split("/")[0] for path in shown}))
+    make_sample(
+        tmp_path,
+        train=1,
+        good=1,
+        per_type=1,
+        size=32,
+        categories=sorted({path.split("/")[0] for path in shown}),
+    )
     assert [path for path in shown if not (tmp_path / path).is_file()] == []
 
 
 if __name__ == "__main__":
     for name in TEXTS:
         path = ROOT / name
-        path.write_text(PLACE.sub(lambda _: results(name), path.read_text(encoding="utf-8")), encoding="utf-8")
+        path.write_text(
+            PLACE.sub(lambda _: results(name), path.read_text(encoding="utf-8")), encoding="utf-8"
+        )

@@ -16,10 +16,10 @@ import reference
 
 def test_farthest_points_are_the_farthest():
     rows = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
-    chosen = reference.farthest_points(rows, 20)
+    chosen = reference.k_center_greedy(rows, 20)
     for k in range(1, 20):
         assert torch.cdist(rows, rows[chosen[:k]]).amin(dim=1).argmax() == chosen[k]
-    assert len(set(reference.farthest_points(torch.ones(9, 2), 9).tolist())) == 9
+    assert len(set(reference.k_center_greedy(torch.ones(9, 2), 9).tolist())) == 9
 
 
 class Stub:
@@ -28,7 +28,11 @@ class Stub:
     name, size, coreset = "none", 32, 0.01
 
     def __init__(self):
-        rows = [(f"{c}/{i}", c, "bad" if i > 2 else "good", int(i > 2), "m" if i > 2 else None) for c in "ab" for i in range(6)]
+        rows = [
+            (f"{c}/{i}", c, "bad" if i > 2 else "good", int(i > 2), "m" if i > 2 else None)
+            for c in "ab"
+            for i in range(6)
+        ]
         self.index = pd.DataFrame(rows, columns=["image_id", "category", "defect", "label", "mask_path"])
         masks = np.zeros((12, 32, 32), np.uint8)
         masks[self.index.label == 1, 16:] = 1

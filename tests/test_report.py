@@ -39,7 +39,11 @@ def used_by(figures: Path) -> set[str]:
 
 
 def in_folder(figures: Path) -> set[str]:
-    return {p.relative_to(figures).with_suffix("").as_posix() for p in figures.rglob("*") if p.suffix in (".png", ".csv")}
+    return {
+        p.relative_to(figures).with_suffix("").as_posix()
+        for p in figures.rglob("*")
+        if p.suffix in (".png", ".csv")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +51,9 @@ def figures(tmp_path_factory):
     "A copy of the repository's figures, with a table and a picture that no phase writes, and tables that hold nothing."
     folder = tmp_path_factory.mktemp("report") / "figures"
     shutil.copytree(ROOT / "figures", folder)
-    pd.DataFrame([[f"row {r}", *range(20)] for r in range(3)], columns=["name", *(f"measure{k}" for k in range(20))]).to_csv(
-        folder / "tables" / "novelty.csv", index=False
-    )
+    pd.DataFrame(
+        [[f"row {r}", *range(20)] for r in range(3)], columns=["name", *(f"measure{k}" for k in range(20))]
+    ).to_csv(folder / "tables" / "novelty.csv", index=False)
     (folder / "tables" / "hollow.csv").write_text("")
     (folder / "tables" / "deletion.csv").write_text("map,0.01\n")
     Image.new("RGB", (3000, 50), "red").save(folder / "novel_picture.png")
@@ -93,13 +97,19 @@ def test_numbers_and_comparisons_follow_the_tables(figures, built, tmp_path):
         return text_of(tmp_path / "figures", tmp_path / "report.pdf")
 
     low, high = with_mean(0.43217), with_mean(0.87654)
-    assert "0,432" in low and "por debajo de la sonda lineal (0,500)" in low and "0,877" not in low.split("Referencias")[0]
+    assert (
+        "0,432" in low
+        and "por debajo de la sonda lineal (0,500)" in low
+        and "0,877" not in low.split("Referencias")[0]
+    )
     assert "0,877" in high and "por encima de la sonda lineal (0,500)" in high
 
 
 def test_a_nearly_empty_folder_gives_a_report(tmp_path, built):
     (tmp_path / "figures" / "tables").mkdir(parents=True)
-    (tmp_path / "figures" / "tables" / "data_counts.csv").write_text("category,folder,defect,images\nlid,test,good,4\nlid,test,bent,7\n")
+    (tmp_path / "figures" / "tables" / "data_counts.csv").write_text(
+        "category,folder,defect,images\nlid,test,good,4\nlid,test,bent,7\n"
+    )
     text = text_of(tmp_path / "figures", tmp_path / "report.pdf")
     assert text.count(MISSING) > 40 > built.count(MISSING)
     assert "bent (7)" in text and "sin manifiesto" in text
@@ -108,7 +118,12 @@ def test_a_nearly_empty_folder_gives_a_report(tmp_path, built):
 
 def test_no_result_is_typed_in_the_text():
     text = (ROOT / "report" / "memoria.typ").read_text(encoding="utf-8")
-    assert set(re.findall(r"\b\d+[,.]\d{1,}\b(?!cm)", text)) <= {"0,3", "0,5", "0.5", "4.0"}  # the limit of AUPRO, chance, the licence
+    assert set(re.findall(r"\b\d+[,.]\d{1,}\b(?!cm)", text)) <= {
+        "0,3",
+        "0,5",
+        "0.5",
+        "4.0",
+    }  # the limit of AUPRO, chance, the licence
     assert set(re.findall(r"(\d+)[ ~]%", text)) == {"95"}
 
 
@@ -128,7 +143,9 @@ def test_a_table_that_cannot_be_read_is_named(tmp_path):
 def test_a_report_that_fails_leaves_the_run_finished(tmp_path):
     plan = Plan(ROOT / "nbs", tmp_path / "run", tmp_path / "nowhere", reads={"00_data": ()})
     manifest = {"phases": {"00_data": {}}}
-    assert "all phases are done" in report_of(plan, manifest) and "mvtec-xai report --run" in report_of(plan, manifest)
+    assert "all phases are done" in report_of(plan, manifest) and "mvtec-xai report --run" in report_of(
+        plan, manifest
+    )
     assert report_of(plan, {"phases": {}}) is None  # some phase is not done: no report yet
     shutil.copytree(ROOT / "figures" / "tables", tmp_path / "nowhere" / "tables")
     assert report_of(plan, manifest) is None and (tmp_path / "run" / "memoria.pdf").is_file()

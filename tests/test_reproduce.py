@@ -26,7 +26,8 @@ log = Path(run) / 'log'; log.write_text((log.read_text() if log.exists() else ''
 
 def toy(folder, name, body=""):
     parameters = nbformat.v4.new_code_cell(
-        "run = ''\nfigures = ''\nlanguage = ''\nseed = 0\ndata = ''\ncategories = []", metadata={"tags": ["parameters"]}
+        "run = ''\nfigures = ''\nlanguage = ''\nseed = 0\ndata = ''\ncategories = []",
+        metadata={"tags": ["parameters"]},
     )
     cells = [parameters, nbformat.v4.new_code_cell(CODE.format(name=name, body=body))]
     kernel = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
@@ -52,7 +53,12 @@ def test_kill_in_the_middle_and_go_on(plan):
         "from mvtec_xai.tools.reproduce import *; from pathlib import Path; "
         f"reproduce(Plan(Path({str(plan.notebooks)!r}), Path({str(plan.run)!r}), Path({str(plan.figures)!r}), reads={READS!r}, overrides={{}}))"  # noqa: E501
     )
-    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     deadline = time.time() + 120
     while time.time() < deadline and not ((plan.run / "log").exists() and "01_slow" in log(plan)):
         time.sleep(0.2)

@@ -4,17 +4,20 @@
 
 # %% auto #0
 __all__ = ['DEFAULT_BACKBONE', 'PACKAGED_WEIGHTS', 'packaged_weights', 'read_weights', 'match_weights', 'create_backbone',
-           'bare_backbone', 'Normalize', 'pool_maps']
+           'bare_backbone', 'Normalize', 'pool_maps', 'FeatureExtractor', 'fuse_batchnorm']
 
 # %% ../../nbs/blocks/backbones.ipynb #cell003
+import copy
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
-import timm
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 # %% ../../nbs/blocks/backbones.ipynb #cell006
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
@@ -39,7 +42,11 @@ def read_weights(
     file = Path(file)
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such weight file")
-    state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)
+    state = (
+        load_file(file)
+        if file.suffix == ".safetensors"
+        else torch.load(file, map_location="cpu", weights_only=True)
+    )
     return {key: t.float() if t.is_floating_point() else t for key, t in state.items()}
 
 # %% ../../nbs/blocks/backbones.ipynb #cell011
@@ -55,7 +62,9 @@ def match_weights(
     elif len(state) == len(own):
         matched = dict(zip(own, state.values(), strict=True))
     else:
-        raise ValueError(f"{source}: {len(state)} tensors, but {network.__class__.__name__} has {len(own)}; it belongs to another backbone")
+        raise ValueError(
+            f"{source}: {len(state)} tensors, but {network.__class__.__name__} has {len(own)}; it belongs to another backbone"
+        )
     for name, tensor in matched.items():
         if tensor.shape != own[name].shape:
             raise ValueError(
@@ -74,29 +83,37 @@ def create_backbone(
     if file is None:
         network = _from_hub(name)
     else:
-        network = timm.create_model(name)
+        network = _create(name)
         network.load_state_dict(match_weights(read_weights(file), network, file))
         network.reset_classifier(0)
     return _with_input_size(network, image_size).eval()
 
+# %% ../../nbs/blocks/backbones.ipynb #09b4a7d7
+def _create(name: str, **options) -> nn.Module:
+    import timm  # takes longer than torch; whoever only imports this package need not wait for it
+
+    return timm.create_model(name, **options)
+
 
 def _from_hub(name: str) -> nn.Module:
     try:
-        return timm.create_model(name, pretrained=True, num_classes=0)
+        return _create(name, pretrained=True, num_classes=0)
     except Exception as error:
         raise RuntimeError(
             f"no weights for backbone {name}: (1) no file was named, pass `weights=FILE`; "
-            f"(2) no installed package carries them (one does for {', '.join(PACKAGED_WEIGHTS)}); (3) timm's hub did not answer: {error}"
+            f"(2) no installed package carries them (one does for {', '.join(PACKAGED_WEIGHTS)}); "
+            f"(3) timm's hub did not answer: {error}"
         ) from error
 
-
+# %% ../../nbs/blocks/backbones.ipynb #54ccefa1
 def _with_input_size(network: nn.Module, image_size: int | None) -> nn.Module:
     if image_size and hasattr(network, "set_input_size"):
         patch = getattr(getattr(network, "patch_embed", None), "patch_size", [1])[0]
         if image_size % patch:
             below = image_size // patch * patch
             raise ValueError(
-                f"image size {image_size}: this backbone cuts images into patches of {patch} pixels; take {below} or {below + patch}"
+                f"image size {image_size}: this backbone cuts images into patches of {patch} pixels; "
+                f"take {below} or {below + patch}"
             )
         network.set_input_size(img_size=image_size)
     return network
@@ -104,7 +121,7 @@ def _with_input_size(network: nn.Module, image_size: int | None) -> nn.Module:
 # %% ../../nbs/blocks/backbones.ipynb #cell015
 def bare_backbone(name: str, image_size: int | None = None) -> nn.Module:
     "The architecture of `create_backbone` with untrained weights, for a state dict that follows."
-    return _with_input_size(timm.create_model(name, num_classes=0), image_size).eval()
+    return _with_input_size(_create(name, num_classes=0), image_size).eval()
 
 # %% ../../nbs/blocks/backbones.ipynb #cell022
 class Normalize(nn.Module):
@@ -112,7 +129,9 @@ class Normalize(nn.Module):
 
     def __init__(self, backbone: nn.Module):
         super().__init__()
-        config = timm.data.resolve_model_data_config(backbone)
+        from timm.data import resolve_model_data_config
+
+        config = resolve_model_data_config(backbone)
         self.register_buffer("mean", torch.tensor(config["mean"]).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config["std"]).view(3, 1, 1), persistent=False)
 
@@ -125,3 +144,52 @@ def pool_maps(
 ) -> Tensor:
     "Feature vectors (n, d): the spatial means of the maps, each of unit length, one after the other."
     return torch.cat([nn.functional.normalize(m.mean(dim=(2, 3)), dim=1) for m in maps], dim=1)
+
+# %% ../../nbs/blocks/backbones.ipynb #619b37ac
+class FeatureExtractor(nn.Module):
+    "A frozen backbone: images (n, 3, h, w), RGB in 0..1, to four maps (n, c, h', w'), from the finest to the coarsest."
+
+    def __init__(self, backbone: nn.Module):
+        super().__init__()
+        self.normalize, self.backbone = Normalize(backbone), backbone.requires_grad_(False)
+        depth = len(getattr(backbone, "blocks", []))
+        self.indices = [depth * k // 6 for k in (2, 3, 4, 5)] if hasattr(backbone, "patch_embed") else 4
+
+    def train(self, mode: bool = True) -> "FeatureExtractor":
+        return super().train(False)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        x = self.normalize(images).contiguous(memory_format=torch.channels_last)
+        maps = list(self.backbone.forward_intermediates(x, indices=self.indices, intermediates_only=True))
+        if maps[0].shape[-1] > maps[1].shape[-1]:
+            maps[0] = F.adaptive_avg_pool2d(maps[0], maps[1].shape[-2:])
+        return maps
+
+# %% ../../nbs/blocks/backbones.ipynb #6b05bc7e
+@torch.no_grad()
+def fuse_batchnorm(
+    extractor: FeatureExtractor,
+    image_size: int,  # pixels
+) -> FeatureExtractor:
+    "Fold batch normalisations into the convolutions before them, in a copy; `extractor` itself where the two differ."
+    folded = copy.deepcopy(extractor)
+    for parent in folded.backbone.modules():
+        for (name, conv), (next_name, norm) in pairwise(list(parent.named_children())):
+            if (
+                isinstance(conv, nn.Conv2d)
+                and isinstance(norm, nn.BatchNorm2d)
+                and norm.num_features == conv.out_channels
+            ):
+                setattr(parent, name, fuse_conv_bn_eval(conv, norm))
+                setattr(
+                    parent, next_name, getattr(norm, "act", nn.Identity())
+                )  # timm's normalisations have their activation inside
+    folded = folded.to(memory_format=torch.channels_last).requires_grad_(False)
+    noise = torch.rand(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0)).to(
+        extractor.normalize.mean.device
+    )
+    same = all(
+        torch.allclose(a, b, rtol=1e-3, atol=1e-3 * b.abs().max())
+        for a, b in zip(folded(noise), extractor(noise), strict=True)
+    )
+    return folded if same else extractor

@@ -20,7 +20,9 @@ from tqdm import tqdm
 def resume(url: str, part: Path, timeout: float = 30) -> None:
     "Fetch `url` into `part`, going on where `part` ends; requests' errors if it fails, with what has arrived kept."
     have = part.stat().st_size if part.exists() else 0
-    with requests.get(url, headers={"Range": f"bytes={have}-"} if have else {}, stream=True, timeout=timeout) as answer:
+    with requests.get(
+        url, headers={"Range": f"bytes={have}-"} if have else {}, stream=True, timeout=timeout
+    ) as answer:
         if answer.status_code == 416:  # nothing beyond what is here
             return
         answer.raise_for_status()
@@ -56,7 +58,9 @@ def fetch(
     if target.is_file():
         if pooch.file_hash(str(target)) == sha256:
             return target
-        raise ValueError(f"{target}: its sha256 is not {sha256[:12]}..., so it is another file or damaged; remove it and try again")
+        raise ValueError(
+            f"{target}: its sha256 is not {sha256[:12]}..., so it is another file or damaged; remove it and try again"
+        )
     if not urls:
         raise FileNotFoundError(f"{target}: no such archive")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +77,9 @@ def fetch(
         part.unlink()
         reasons.append(f"{url}: the file has another sha256 than expected")
     raise ConnectionError(
-        "no address gave the file:\n  " + "\n  ".join(dict.fromkeys(reasons)) + "\nIf you have it already, pass it: --archive FILE"
+        "no address gave the file:\n  "
+        + "\n  ".join(dict.fromkeys(reasons))
+        + "\nIf you have it already, pass it: --archive FILE"
     )
 
 # %% ../../nbs/blocks/download.ipynb #cell014
@@ -94,17 +100,26 @@ def extract_archive(
                 _refuse_escapes(
                     archive,
                     inside,
-                    [(i.filename, (i.external_attr >> 16) & 0o170000 in (0, 0o100000, 0o040000)) for i in file.infolist()],
+                    [
+                        (i.filename, (i.external_attr >> 16) & 0o170000 in (0, 0o100000, 0o040000))
+                        for i in file.infolist()
+                    ],
                 )
                 file.extractall(inside)
         elif tarfile.is_tarfile(archive):
             with tarfile.open(archive) as file:
-                _refuse_escapes(archive, inside, [(m.name, m.isfile() or m.isdir()) for m in file.getmembers()])
+                _refuse_escapes(
+                    archive, inside, [(m.name, m.isfile() or m.isdir()) for m in file.getmembers()]
+                )
                 file.extractall(inside, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
         else:
             raise ValueError(f"{archive}: neither a tar nor a zip archive")
         found = list(inside.iterdir())
-        content = found[0] if len(found) == 1 and found[0].is_dir() and not (found[0] / "train").is_dir() else inside
+        content = (
+            found[0]
+            if len(found) == 1 and found[0].is_dir() and not (found[0] / "train").is_dir()
+            else inside
+        )
         if folder.exists():
             folder.rmdir()
         content.replace(folder)
@@ -114,6 +129,8 @@ def extract_archive(
 def _refuse_escapes(archive: Path, folder: Path, members: list[tuple[str, bool]]) -> None:
     for name, plain in members:
         if not plain:
-            raise ValueError(f"{archive}: member {name} is a link or a device, which a data set has no use for; nothing was unpacked")
+            raise ValueError(
+                f"{archive}: member {name} is a link or a device, which a data set has no use for; nothing was unpacked"
+            )
         if Path(name).is_absolute() or not (folder / name).resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"{archive}: member {name} would leave the folder; nothing was unpacked")

@@ -74,7 +74,9 @@ def save_table(
     with atomic_path(base.with_suffix(".csv")) as tmp:
         table.to_csv(tmp, index=False, float_format="%.6g")
     with atomic_path(base.with_suffix(".tex")) as tmp:
-        tmp.write_text(table.to_latex(index=False, escape=True, float_format="%.3f", na_rep="--"), encoding="utf-8")
+        tmp.write_text(
+            table.to_latex(index=False, escape=True, float_format="%.3f", na_rep="--"), encoding="utf-8"
+        )
     return table.round(3)
 
 # %% ../../nbs/blocks/plots.ipynb #cell019
@@ -86,7 +88,9 @@ def image_grid(
 ) -> Figure:
     "A figure of `images` in rows of `columns`, each under its title."
     if len(images) != len(titles):
-        raise ValueError(f"image_grid: {len(images)} images but {len(titles)} titles; give one title an image")
+        raise ValueError(
+            f"image_grid: {len(images)} images but {len(titles)} titles; give one title an image"
+        )
     rows = -(-len(images) // columns)
     fig, axes = plt.subplots(rows, columns, figsize=(columns * side, rows * (side + 0.22)), squeeze=False)
     for ax in axes.flat:

@@ -39,7 +39,9 @@ def atomic_path(
 def write_json(path: str | Path, value) -> None:
     "Write `value` as indented JSON, atomically."
     with atomic_path(path) as tmp:
-        tmp.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        tmp.write_text(
+            json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:

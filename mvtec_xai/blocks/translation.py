@@ -171,7 +171,9 @@ def translate_figure(fig: Figure, words: dict[str, str]) -> list[str]:
 
     at_ticks = set()
     for axis in (axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)):
-        if not isinstance(axis.get_major_formatter(), TranslatedFormatter):  # axes that share a scale share the formatter
+        if not isinstance(
+            axis.get_major_formatter(), TranslatedFormatter
+        ):  # axes that share a scale share the formatter
             axis.set_major_formatter(TranslatedFormatter(axis.get_major_formatter(), say))
         axis.get_ticklabels()  # writes them
         at_ticks.update(label for tick in axis.get_major_ticks() for label in (tick.label1, tick.label2))

@@ -22,7 +22,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from ..blocks.runs import read_table
-from ..data import read_image, resize_image
+from ..blocks.images import read_image, resize_image
 from ..pipeline import InspectionPipeline
 from .reasons import STYLE, explain_inspection, picture, problem, tell
 from .words import Words
@@ -36,7 +36,9 @@ def find_examples(
     there = index[(index.folder == "test") & index.path.map(os.path.isfile).astype(bool)]
     first = there.groupby(["category", "defect"]).head(1)
     defective = first[first.label == 1].groupby("category").head(defects)
-    return pd.concat([first[first.label == 0], defective]).sort_values(["category", "label", "defect"], ignore_index=True)
+    return pd.concat([first[first.label == 0], defective]).sort_values(
+        ["category", "label", "defect"], ignore_index=True
+    )
 
 # %% ../../nbs/tools/app.ipynb #1bb9ceb8
 class Workbench:
@@ -54,7 +56,9 @@ class Workbench:
         "Of a finished run; one that came without its data has no examples."
         pipeline, table = InspectionPipeline.from_pretrained(run), Path(run) / "00_data" / "index.parquet"
         columns = ["image_id", "path", "category", "folder", "defect", "label"]
-        return cls(pipeline, read_table(table) if table.is_file() else pd.DataFrame(columns=columns), language)
+        return cls(
+            pipeline, read_table(table) if table.is_file() else pd.DataFrame(columns=columns), language
+        )
 
     def pictures(self, image_ids: list[str], side: int = 160) -> dict[str, np.ndarray]:
         "Small pictures (side, side, 3) uint8 of images of the run; gone and damaged files are left out."
@@ -96,7 +100,11 @@ def answer(bench: Workbench, path: str | None, category: str | None) -> str:
         return problem(str(error))
     inspection = bench.pipeline.inspect([image], category)[0]
     known = bench.pictures([n["image_id"] for n in inspection.neighbours])
-    return tell(inspection, explain_inspection(inspection, image, bench.pipeline.colour_limit(category), known, words), words)
+    return tell(
+        inspection,
+        explain_inspection(inspection, image, bench.pipeline.colour_limit(category), known, words),
+        words,
+    )
 
 # %% ../../nbs/tools/app.ipynb #eb5af816
 PAGE_STYLE = """
@@ -104,7 +112,9 @@ PAGE_STYLE = """
 .caption-label{left:0 !important;right:0 !important;max-width:none !important;white-space:normal !important;
   font-size:11px !important;line-height:1.25 !important;text-align:center;padding:2px !important}
 """
-SCROLL = "() => { if (innerWidth < 768) document.getElementById('result').scrollIntoView({behavior: 'smooth'}) }"
+SCROLL = (
+    "() => { if (innerWidth < 768) document.getElementById('result').scrollIntoView({behavior: 'smooth'}) }"
+)
 
 # %% ../../nbs/tools/app.ipynb #3553d884
 def build_page(bench: Workbench) -> gr.Blocks:
@@ -129,17 +139,28 @@ def build_page(bench: Workbench) -> gr.Blocks:
 
         upload.upload(lambda path: (path, preview(bench, path, Path(path).name)), upload, [chosen, shown])
         upload.clear(lambda: (None, ""), None, [chosen, shown])
-        ask = {"fn": lambda path, kind: answer(bench, path, kind), "inputs": [chosen, category], "outputs": result}
+        ask = {
+            "fn": lambda path, kind: answer(bench, path, kind),
+            "inputs": [chosen, category],
+            "outputs": result,
+        }
         button.click(**ask).then(fn=None, js=SCROLL)
-        gallery.select(take_example, None, [chosen, upload, shown, category]).then(**ask).then(fn=None, js=SCROLL)
+        gallery.select(take_example, None, [chosen, upload, shown, category]).then(**ask).then(
+            fn=None, js=SCROLL
+        )
     return page
 
 
 def _gallery(bench: Workbench) -> gr.Gallery:
     words = bench.words
-    value = [(bench.thumbnails[row.image_id], f"{row.category}: {row.defect}") for row in bench.examples.itertuples()]
+    value = [
+        (bench.thumbnails[row.image_id], f"{row.category}: {row.defect}")
+        for row in bench.examples.itertuples()
+    ]
     gr.Markdown(f"### {words('examples')}\n{words('examples_note')}" if value else words("no_examples"))
-    return gr.Gallery(value, columns=3, height=400, allow_preview=False, show_label=False, buttons=[], visible=bool(value))
+    return gr.Gallery(
+        value, columns=3, height=400, allow_preview=False, show_label=False, buttons=[], visible=bool(value)
+    )
 
 # %% ../../nbs/tools/app.ipynb #9d90ff11
 def serve(
@@ -152,9 +173,15 @@ def serve(
     Words(language)  # a wrong name is told before any work
     with _listen(host, port) as listener, tempfile.TemporaryDirectory(prefix="mvtec-xai-") as uploads:
         bench = Workbench.from_run(run, language)
-        os.environ |= {"GRADIO_TEMP_DIR": uploads, "GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_RUN_HISTORY": "False"}
+        os.environ |= {
+            "GRADIO_TEMP_DIR": uploads,
+            "GRADIO_ANALYTICS_ENABLED": "False",
+            "GRADIO_RUN_HISTORY": "False",
+        }
         look = {"theme": _theme(), "css": STYLE + PAGE_STYLE, "footer_links": []}
-        page = gr.mount_gradio_app(FastAPI(openapi_url=None), build_page(bench), path="/", ssr_mode=False, show_error=False, **look)
+        page = gr.mount_gradio_app(
+            FastAPI(openapi_url=None), build_page(bench), path="/", ssr_mode=False, show_error=False, **look
+        )
         server = uvicorn.Server(uvicorn.Config(page, log_level="warning", timeout_graceful_shutdown=1))
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that uploads go then, too
         print(f"http://{host}:{listener.getsockname()[1]} (Ctrl-C ends it)", flush=True)
@@ -168,10 +195,14 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port))
     except OSError as error:
-        raise ValueError(f"cannot listen on {host}, port {port} ({error.strerror or error}); name another with --port or --host") from error
+        raise ValueError(
+            f"cannot listen on {host}, port {port} ({error.strerror or error}); name another with --port or --host"
+        ) from error
 
 
 def _theme() -> gr.themes.Base:
     "Fonts of the system and a neutral colour, so that the verdicts' colours mean what they mean."
     plain, mono = (gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")), (gr.themes.Font("monospace"),)
-    return gr.themes.Default(primary_hue="slate", secondary_hue="slate", neutral_hue="stone", font=plain, font_mono=mono)
+    return gr.themes.Default(
+        primary_hue="slate", secondary_hue="slate", neutral_hue="stone", font=plain, font_mono=mono
+    )

@@ -14,7 +14,9 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from ..data import SUFFIXES, index_dataset, list_categories, list_images, read_image
+from ..blocks.images import SUFFIXES, read_image
+
+from ..data import index_dataset, list_categories, list_images
 
 # %% ../../nbs/tools/check.ipynb #cell006
 # fmt: off
@@ -36,7 +38,11 @@ OFFICIAL_COUNTS = {
 # %% ../../nbs/tools/check.ipynb #cell007
 def describe(root: str | Path) -> str:
     "Images per category, folder and kind, as text."
-    counts = index_dataset(root).groupby(["category", "folder", "defect"]).agg(images=("label", "size"), masks=("mask_path", "count"))
+    counts = (
+        index_dataset(root)
+        .groupby(["category", "folder", "defect"])
+        .agg(images=("label", "size"), masks=("mask_path", "count"))
+    )
     return counts.to_string()
 
 # %% ../../nbs/tools/check.ipynb #cell009
@@ -47,11 +53,21 @@ def check_dataset(root: str | Path) -> pd.DataFrame:
     drawn = (root / "sample.json").is_file()  # the sample set is smaller than MVTec AD on purpose
     found = [*_folder_problems(root), *([] if drawn else _count_problems(index))]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        looks = list(tqdm(pool.map(_look, index.itertuples()), total=len(index), desc="images", disable=None, leave=False))
+        looks = list(
+            tqdm(
+                pool.map(_look, index.itertuples()),
+                total=len(index),
+                desc="images",
+                disable=None,
+                leave=False,
+            )
+        )
     found += [problem for problems, _ in looks for problem in problems]
     found += _duplicates(index.assign(digest=[digest for _, digest in looks]))
     table = pd.DataFrame(found, columns=["problem", "path", "detail"])
-    return table.assign(path=[Path(p).relative_to(root).as_posix() if Path(p).is_absolute() else p for p in table.path])
+    return table.assign(
+        path=[Path(p).relative_to(root).as_posix() if Path(p).is_absolute() else p for p in table.path]
+    )
 
 
 def _look(row) -> tuple[list[tuple], str]:
@@ -65,7 +81,11 @@ def _look(row) -> tuple[list[tuple], str]:
         return [], digest
     if not isinstance(row.mask_path, str):
         return [
-            ("mask missing", row.path, f"looked for {Path(row.path).stem}_mask.* and {Path(row.path).stem}.* in ground_truth/{row.defect}")
+            (
+                "mask missing",
+                row.path,
+                f"looked for {Path(row.path).stem}_mask.* and {Path(row.path).stem}.* in ground_truth/{row.defect}",
+            )
         ], digest
     try:
         mask = read_image(row.mask_path)
@@ -73,7 +93,11 @@ def _look(row) -> tuple[list[tuple], str]:
         return [("unreadable mask", row.mask_path, str(error).split(": ", 1)[-1])], digest
     if mask.shape != image.shape:
         return [
-            ("mask of another size", row.mask_path, f"{mask.shape[1]} x {mask.shape[0]}, the image is {image.shape[1]} x {image.shape[0]}")
+            (
+                "mask of another size",
+                row.mask_path,
+                f"{mask.shape[1]} x {mask.shape[0]}, the image is {image.shape[1]} x {image.shape[0]}",
+            )
         ], digest
     return ([] if (mask > 127).any() else [("empty mask", row.mask_path, "no pixel of it is set")]), digest
 
@@ -85,12 +109,21 @@ def _folder_problems(root: Path) -> list[tuple]:
             files = [p for p in kind.iterdir() if not p.name.startswith(".")]
             found += [("empty folder", kind, "")] if not files else []
             found += [
-                ("unknown file", p, f"expected {', '.join(sorted(SUFFIXES))}") for p in sorted(files) if p.suffix.lower() not in SUFFIXES
+                ("unknown file", p, f"expected {', '.join(sorted(SUFFIXES))}")
+                for p in sorted(files)
+                if p.suffix.lower() not in SUFFIXES
             ]
-        for mask in (p for kind in sorted((root / category / "ground_truth").glob("*")) if kind.is_dir() for p in list_images(kind)):
+        for mask in (
+            p
+            for kind in sorted((root / category / "ground_truth").glob("*"))
+            if kind.is_dir()
+            for p in list_images(kind)
+        ):
             stem = mask.stem.removesuffix("_mask")
             if not any(
-                (root / category / "test" / mask.parent.name / f"{s}{suffix}").is_file() for s in {stem, mask.stem} for suffix in SUFFIXES
+                (root / category / "test" / mask.parent.name / f"{s}{suffix}").is_file()
+                for s in {stem, mask.stem}
+                for suffix in SUFFIXES
             ):
                 found.append(("mask without image", mask, f"looked for {stem}.* in test/{mask.parent.name}"))
     return found

@@ -30,7 +30,7 @@ def data_sample(
     seed: Annotated[int, typer.Option(help="Another seed draws other pictures.")] = 0,
 ) -> None:
     "Draw the sample data set: seven categories, about 460 pictures of 256 pixels."
-    from mvtec_xai.blocks.sample import make_sample
+    from mvtec_xai.sample.dataset import make_sample
 
     print(make_sample(root, seed=seed))
 
@@ -38,7 +38,9 @@ def data_sample(
 @data.command("download")
 def data_download(
     root: Annotated[Path, typer.Argument(help="Folder to hold the categories; new or empty.")],
-    archive: Annotated[Path | None, typer.Option(help="mvtec_anomaly_detection.tar.xz, if you have it already.")] = None,
+    archive: Annotated[
+        Path | None, typer.Option(help="mvtec_anomaly_detection.tar.xz, if you have it already.")
+    ] = None,
 ) -> None:
     "Fetch MVTec AD (4.9 GB, CC BY-NC-SA 4.0), verify and unpack it."
     from mvtec_xai.data import download_mvtec
@@ -63,7 +65,9 @@ def data_check(root: Annotated[Path, typer.Argument(help="Folder of the categori
 @app.command()
 def reproduce(
     profile: Annotated[str, typer.Option(help="sample: small, for a look; full: for real data.")] = "sample",
-    data: Annotated[Path | None, typer.Option(help="Root of a data set; none: the sample set (profile sample only).")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Root of a data set; none: the sample set (profile sample only).")
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder; default runs/PROFILE.")] = None,
     figures: Annotated[Path | None, typer.Option(help="Where figures go; default: RUN/figures.")] = None,
     categories: Annotated[str, typer.Option(help="Only these, separated by commas.")] = "",
@@ -71,11 +75,21 @@ def reproduce(
     start: Annotated[str | None, typer.Option("--from", help="Everything from this phase on, as 03.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Also what is done already.")] = False,
     seed: int = 0,
-    backbone: Annotated[str, typer.Option(help="timm name of the frozen network; default: tf_efficientnet_lite0.")] = "",
-    weights: Annotated[Path | None, typer.Option(help="Its weight file; default: an installed package, then timm's hub.")] = None,
-    image_size: Annotated[int, typer.Option(help="Side that images are resized to, in pixels; default: of the profile.")] = 0,
-    language: Annotated[str, typer.Option(help="Of the figures' labels: en or es; default: es for full, else en.")] = "",
-    report: Annotated[bool | None, typer.Option(help="Build RUN/memoria.pdf at the end; default: for full.")] = None,
+    backbone: Annotated[
+        str, typer.Option(help="timm name of the frozen network; default: tf_efficientnet_lite0.")
+    ] = "",
+    weights: Annotated[
+        Path | None, typer.Option(help="Its weight file; default: an installed package, then timm's hub.")
+    ] = None,
+    image_size: Annotated[
+        int, typer.Option(help="Side that images are resized to, in pixels; default: of the profile.")
+    ] = 0,
+    language: Annotated[
+        str, typer.Option(help="Of the figures' labels: en or es; default: es for full, else en.")
+    ] = "",
+    report: Annotated[
+        bool | None, typer.Option(help="Build RUN/memoria.pdf at the end; default: for full.")
+    ] = None,
 ) -> None:
     "Run all phases, or go on where a run stopped."
     from mvtec_xai.blocks.translation import words_of
@@ -100,15 +114,23 @@ def reproduce(
         raise RuntimeError(failed)
 
 # %% ../../nbs/tools/cli.ipynb #bfa76dcb
-def _check_inputs(profile: str, data: Path | None, backbone: str, weights: Path | None, image_size: int) -> None:
+def _check_inputs(
+    profile: str, data: Path | None, backbone: str, weights: Path | None, image_size: int
+) -> None:
     if data is None and profile != "sample":
-        raise ValueError(f"profile {profile} needs --data ROOT; get MVTec AD with `mvtec-xai data download ROOT`, or take --profile sample")
+        raise ValueError(
+            f"profile {profile} needs --data ROOT; get MVTec AD with `mvtec-xai data download ROOT`, or take --profile sample"
+        )
     if data is not None and not data.is_dir():
         raise FileNotFoundError(f"{data}: no such folder; --data names the root of a data set")
     if image_size and image_size < 64:
         raise ValueError(f"--image-size {image_size}: at least 64 pixels are needed")
     if weights is not None and not (backbone and weights.is_file()):
-        raise ValueError(f"--weights {weights}: no such file" if backbone else "--weights needs --backbone, the timm name of their network")
+        raise ValueError(
+            f"--weights {weights}: no such file"
+            if backbone
+            else "--weights needs --backbone, the timm name of their network"
+        )
 
 
 def _report_of(plan, manifest: dict) -> str | None:
@@ -126,11 +148,22 @@ def _report_of(plan, manifest: dict) -> str | None:
 # %% ../../nbs/tools/cli.ipynb #a356c5c2
 @app.command()
 def report(
-    run: Annotated[Path | None, typer.Option(help="Run folder; its figures are taken, and RUN/memoria.pdf is written.")] = None,
-    figures: Annotated[Path | None, typer.Option(help="Folder of figures; default: RUN/figures, without a run the repository's.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The PDF; default: RUN/memoria.pdf, without a run memoria.pdf here.")] = None,
-    day: Annotated[str, typer.Option("--date", help="On the title page, as 2026-01-31; default: today.")] = "",
-    authors: Annotated[str, typer.Option(help="On the title page, separated by commas; default: a line to fill in.")] = "",
+    run: Annotated[
+        Path | None, typer.Option(help="Run folder; its figures are taken, and RUN/memoria.pdf is written.")
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(help="Folder of figures; default: RUN/figures, without a run the repository's."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The PDF; default: RUN/memoria.pdf, without a run memoria.pdf here.")
+    ] = None,
+    day: Annotated[
+        str, typer.Option("--date", help="On the title page, as 2026-01-31; default: today.")
+    ] = "",
+    authors: Annotated[
+        str, typer.Option(help="On the title page, separated by commas; default: a line to fill in.")
+    ] = "",
 ) -> None:
     "Write the report, in Spanish, from a folder of figures and tables."
     from datetime import date
@@ -145,7 +178,11 @@ def report(
         chosen = date.fromisoformat(day) if day else None
     except ValueError:
         raise ValueError(f"--date {day}: no date; write it as 2026-01-31") from None
-    print(build_report(figures, out, repository, chosen, [a.strip() for a in authors.split(",") if a.strip()], run))
+    print(
+        build_report(
+            figures, out, repository, chosen, [a.strip() for a in authors.split(",") if a.strip()], run
+        )
+    )
 
 # %% ../../nbs/tools/cli.ipynb #c5f0dce0
 @app.command()
@@ -153,9 +190,15 @@ def inspect(
     images: Annotated[list[Path], typer.Argument(help="Images, folders, or patterns such as 'day/*.png'.")],
     run: Annotated[Path, typer.Option(help="Run folder of a finished reproduce, or a saved pipeline.")],
     out: Annotated[Path, typer.Option(help="Folder for inspections.csv, inspections.jsonl and index.html.")],
-    category: Annotated[str | None, typer.Option(help="Of all images; default: the name of the folder that they are in.")] = None,
-    save_maps: Annotated[bool, typer.Option("--save-maps", help="Also the anomaly maps, as OUT/maps/*.npy.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Keep what OUT holds, inspect only what is not in it yet.")] = False,
+    category: Annotated[
+        str | None, typer.Option(help="Of all images; default: the name of the folder that they are in.")
+    ] = None,
+    save_maps: Annotated[
+        bool, typer.Option("--save-maps", help="Also the anomaly maps, as OUT/maps/*.npy.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep what OUT holds, inspect only what is not in it yet.")
+    ] = False,
 ) -> None:
     "Inspect images: a table and a gallery."
     from mvtec_xai.tools.inspection import inspect_paths
@@ -168,7 +211,9 @@ def export(
     run: Annotated[Path, typer.Option(help="Run folder of a finished reproduce, or a saved pipeline.")],
     category: Annotated[str, typer.Option(help="Whose detector.")],
     out: Annotated[Path, typer.Option(help="The file to write, as screw.onnx.")],
-    images: Annotated[Path | None, typer.Option(help="Photographs to compare the answers on; none: drawn noise.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Photographs to compare the answers on; none: drawn noise.")
+    ] = None,
 ) -> None:
     "Write the detector of a category as ONNX, and say how far its probabilities are from ours."
     from mvtec_xai.pipeline import InspectionPipeline
@@ -183,8 +228,12 @@ def export(
 @app.command("app")
 def serve_page(
     run: Annotated[Path, typer.Option(help="Run folder of a finished reproduce.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Where the page is: http://HOST:PORT; 0: any that is free.")] = 7860,
-    host: Annotated[str, typer.Option(help="This machine only, unless you name another; 0.0.0.0: the whole network.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Where the page is: http://HOST:PORT; 0: any that is free.")
+    ] = 7860,
+    host: Annotated[
+        str, typer.Option(help="This machine only, unless you name another; 0.0.0.0: the whole network.")
+    ] = "127.0.0.1",
     language: Annotated[str, typer.Option(help="Of the page: en or es.")] = "en",
 ) -> None:
     "Open the inspection page: drop an image, see the decision with its reasons."

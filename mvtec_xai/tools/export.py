@@ -30,7 +30,9 @@ class FromPixels(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         maps = self.detector.describe(images.permute(0, 3, 1, 2).float() / 255)
         logits, patches = zip(*(head(maps) for head in self.detector.heads), strict=True)
-        return (torch.stack(logits).mean(dim=0) / self.temperature + self.offset).sigmoid(), torch.stack(patches).mean(dim=0).sigmoid()
+        return (torch.stack(logits).mean(dim=0) / self.temperature + self.offset).sigmoid(), torch.stack(
+            patches
+        ).mean(dim=0).sigmoid()
 
 # %% ../../nbs/tools/export.ipynb #6e195ecb
 def describe_model(pipeline: InspectionPipeline, category: str) -> dict[str, str]:
@@ -81,7 +83,10 @@ def run_onnx(file: str | Path, images: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def drawn_images(size: int, count: int = 4, seed: int = 0) -> np.ndarray:
     "Pictures (count, size, size, 3) uint8 of noise on several scales."
     generator = torch.Generator().manual_seed(seed)
-    scales = [torch.rand(count, 3, max(2, size // k), max(2, size // k), generator=generator) for k in (64, 16, 4, 1)]
+    scales = [
+        torch.rand(count, 3, max(2, size // k), max(2, size // k), generator=generator)
+        for k in (64, 16, 4, 1)
+    ]
     grown = [nn.functional.interpolate(x, (size, size), mode="bilinear") for x in scales]
     return (torch.stack(grown).mean(dim=0) * 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
 
@@ -97,13 +102,17 @@ def export_detector(
     _require_packages()
     images = drawn_images(pipeline.image_size) if images is None else np.stack(images)
     settings = pipeline.models.detection
-    model = FromPixels(copy.deepcopy(pipeline.models.detectors[category]), settings["temperature"], settings["offset"]).cpu()
+    model = FromPixels(
+        copy.deepcopy(pipeline.models.detectors[category]), settings["temperature"], settings["offset"]
+    ).cpu()
     expected, _ = detect(pipeline.models, images, [category] * len(images))
     with atomic_path(out) as tmp:
         write_onnx(model, torch.from_numpy(images[:2]), tmp, describe_model(pipeline, category))
         apart = float(np.abs(run_onnx(tmp, images)[0] - expected).max())
         if not apart <= TOLERANCE:
-            raise RuntimeError(f"{out}: not written; its probabilities differ by up to {apart:.2g} from ours, more than {TOLERANCE}")
+            raise RuntimeError(
+                f"{out}: not written; its probabilities differ by up to {apart:.2g} from ours, more than {TOLERANCE}"
+            )
     return f"{out}: {out.stat().st_size / 1e6:.1f} MB, largest difference of probabilities {apart:.1e} on {len(images)} images"
 
 

@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from ..blocks.plots import MAP_COLOURS, VERDICT_COLOURS
 from ..blocks.runs import atomic_path, read_json, write_json
-from ..data import SUFFIXES
+from ..blocks.images import SUFFIXES
 from ..pipeline import BATCH, Inspection, InspectionPipeline, threaded
 
 # %% ../../nbs/tools/inspection.ipynb #127f4da3
@@ -53,7 +53,9 @@ def find_images(paths: Sequence[str | Path]) -> dict[Path, str]:
             else:
                 files = [place] if not pattern or _is_image(place, Path(place.name)) else []
             for file in files:
-                found.setdefault(file.absolute(), file.relative_to(place if place.is_dir() else place.parent).as_posix())
+                found.setdefault(
+                    file.absolute(), file.relative_to(place if place.is_dir() else place.parent).as_posix()
+                )
     if not found:
         raise ValueError(f"{', '.join(map(str, paths))}: no image in it ({', '.join(sorted(ENDINGS))})")
     taken: set[str] = set()
@@ -110,7 +112,12 @@ class Judged:
     def to_dict(self) -> dict:
         "The file's line of inspections.jsonl: COLUMNS, name, and all that `Inspection.to_dict` has."
         known = self.inspection.to_dict() if self.inspection else {}
-        own = {"path": str(self.path), "name": self.name, "status": "error" if self.error else "ok", "error": self.error}
+        own = {
+            "path": str(self.path),
+            "name": self.name,
+            "status": "error" if self.error else "ok",
+            "error": self.error,
+        }
         return dict.fromkeys(COLUMNS) | known | own | {"category": self.category, "ms": round(self.ms, 1)}
 
 # %% ../../nbs/tools/inspection.ipynb #7a2c2828
@@ -125,7 +132,9 @@ def judge(
     began = time.perf_counter()
     while part := list(islice(reading, batch)):
         good = [j for j in part if not j.error]
-        for judged, inspection in zip(good, pipeline.inspect([j.image for j in good], [j.category for j in good]), strict=True):
+        for judged, inspection in zip(
+            good, pipeline.inspect([j.image for j in good], [j.category for j in good]), strict=True
+        ):
             judged.inspection = inspection
         for judged in part:
             judged.ms = 1000 * (time.perf_counter() - began) / len(part)
@@ -139,17 +148,29 @@ def _read(pipeline: InspectionPipeline, path: Path, name: str, category: str | N
         judged.category = pipeline.category_of(path, category)
         judged.image = pipeline.read(path)
     except Exception as error:
-        judged.error = str(error) if isinstance(error, ValueError) else f"{path}: cannot be read ({type(error).__name__}: {error})"
+        judged.error = (
+            str(error)
+            if isinstance(error, ValueError)
+            else f"{path}: cannot be read ({type(error).__name__}: {error})"
+        )
     return judged
 
 # %% ../../nbs/tools/inspection.ipynb #cell016
 def thumbnail(judged: Judged, limit: float, side: int = 224) -> Image.Image:
     "The image of `judged`, (side, side), with its map on a scale up to `limit`."
-    picture, inspection = Image.fromarray(judged.image).resize((side, side), Image.Resampling.BILINEAR), judged.inspection
+    picture, inspection = (
+        Image.fromarray(judged.image).resize((side, side), Image.Resampling.BILINEAR),
+        judged.inspection,
+    )
     if inspection.score_map is None:
         return picture
     image = np.asarray(picture, dtype=np.float32)
-    heat = np.clip(np.asarray(Image.fromarray(inspection.anomaly_map).resize((side, side), Image.Resampling.BILINEAR)) / limit, 0, 1)
+    heat = np.clip(
+        np.asarray(Image.fromarray(inspection.anomaly_map).resize((side, side), Image.Resampling.BILINEAR))
+        / limit,
+        0,
+        1,
+    )
     blended = image + 0.6 * heat[..., None] * (255 * colormaps[MAP_COLOURS](heat)[..., :3] - image)
     region = np.asarray(Image.fromarray(inspection.region).resize((side, side), Image.Resampling.NEAREST))
     blended[region & ~binary_erosion(region, iterations=2)] = 255
@@ -167,7 +188,12 @@ CARD_COLOURS = {
 
 def card(line: dict) -> dict:
     "What the page says of one file, from its line of inspections.jsonl."
-    shown = {"name": line["name"], "path": line["path"], "category": line["category"], "type": line["defect_type"] or ""}
+    shown = {
+        "name": line["name"],
+        "path": line["path"],
+        "category": line["category"],
+        "type": line["defect_type"] or "",
+    }
     if line["status"] == "error":
         return shown | {"verdict": "error", "error": line["error"]}
     others = sorted((d, t) for t, d in line["type_distances"].items() if t != line["defect_type"])[:2]
@@ -178,7 +204,9 @@ def card(line: dict) -> dict:
         "sure": line["type_confidence"],
         "others": [t for _, t in others],
         "asked": line["reconstruction_percentile"],
-        "near": ["/".join(n["image_id"].split("/")[-2:]) for n in line["neighbours"]],  # without category and folder
+        "near": [
+            "/".join(n["image_id"].split("/")[-2:]) for n in line["neighbours"]
+        ],  # without category and folder
         "thumb": "thumbs/" + quote(os.fsencode(PurePosixPath(line["name"]).with_suffix(".jpg"))),
     }
 
@@ -186,7 +214,9 @@ def card(line: dict) -> dict:
 def gallery(cards: list[dict]) -> str:
     "The page, what needs a person first."
     rows = sorted(cards, key=lambda c: (ORDER.index(c["verdict"]), -c.get("p", 0)))
-    data = json.dumps({"rows": rows, "colours": CARD_COLOURS}).replace("<", "\\u003c")  # no file name can end the script
+    data = json.dumps({"rows": rows, "colours": CARD_COLOURS}).replace(
+        "<", "\\u003c"
+    )  # no file name can end the script
     page = (resources.files("mvtec_xai.tools") / "gallery.html").read_text(encoding="utf-8")
     return page.replace("__DATA__", data)
 
@@ -207,7 +237,9 @@ def _begin(out: Path, resume: bool) -> Path:
         raise ValueError(f"{out}: is a file; --out names a folder")
     if part.is_file() and not resume:
         done = part.read_bytes().count(b"\n")
-        raise ValueError(f"{out}: holds an inspection that was stopped after {done} images; go on with --resume, or delete {part.name}")
+        raise ValueError(
+            f"{out}: holds an inspection that was stopped after {done} images; go on with --resume, or delete {part.name}"
+        )
     out.mkdir(parents=True, exist_ok=True)
     if resume and not part.is_file() and whole.is_file():
         os.replace(whole, part)
@@ -253,10 +285,16 @@ def inspect_files(
     done = {line["path"]: line["name"] for line in read_lines(part)} if part.is_file() else {}
     taken = {str(PurePosixPath(name).with_suffix("")) for name in done.values()}
     rest = {path: unique_name(name, taken) for path, name in files.items() if str(path) not in done}
-    finish = threaded(lambda judged: _save_pictures(pipeline, judged, out, save_maps), judge(pipeline, rest, category, batch), batch)
+    finish = threaded(
+        lambda judged: _save_pictures(pipeline, judged, out, save_maps),
+        judge(pipeline, rest, category, batch),
+        batch,
+    )
     try:
         with remembered_interrupts() as asked_to_stop, open(part, "a", encoding="utf-8") as lines:
-            for judged in tqdm(finish, total=len(files), initial=len(files) - len(rest), desc="images", disable=None):
+            for judged in tqdm(
+                finish, total=len(files), initial=len(files) - len(rest), desc="images", disable=None
+            ):
                 lines.write(json.dumps(judged.to_dict()) + "\n")
                 lines.flush()
                 if asked_to_stop:
@@ -272,7 +310,10 @@ def inspect_files(
 def _summarise(part: Path, out: Path) -> int:
     "Write table and gallery from the lines; how many of them are errors."
     cards = []
-    with atomic_path(out / "inspections.csv") as tmp, open(tmp, "w", newline="", encoding="utf-8", errors="backslashreplace") as table:
+    with (
+        atomic_path(out / "inspections.csv") as tmp,
+        open(tmp, "w", newline="", encoding="utf-8", errors="backslashreplace") as table,
+    ):
         writer = csv.DictWriter(table, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         for line in read_lines(part):
@@ -318,9 +359,14 @@ def inspect_paths(
     try:
         failed = inspect_files(pipeline, found, out, category, save_maps, resume)
     except KeyboardInterrupt:
-        print(f"stopped; what is finished is in {out}, and the same command with --resume does the rest", file=sys.stderr)
+        print(
+            f"stopped; what is finished is in {out}, and the same command with --resume does the rest",
+            file=sys.stderr,
+        )
         return 130
-    print(f"{len(found)} images, {failed} of them not inspected: {out / 'inspections.csv'}, {out / 'index.html'}")
+    print(
+        f"{len(found)} images, {failed} of them not inspected: {out / 'inspections.csv'}, {out / 'index.html'}"
+    )
     return 1 if failed else 0
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from ..blocks.plots import VERDICT_COLOURS
-from ..data import resize_image
+from ..blocks.images import resize_image
 from ..pipeline import Inspection, verdict_of
 from .inspection import Judged, thumbnail
 from .words import Words
@@ -94,7 +94,8 @@ STYLE = """
 .reasons.problem{border:2px solid #D55E00;border-radius:8px;padding:.8rem 1rem;overflow-wrap:anywhere}
 .reasons .preview{padding:0 0 .3rem;display:grid;grid-template-columns:88px 1fr;gap:.7rem;align-items:center;overflow-wrap:anywhere}
 """ + "".join(
-    f".reasons .{name}{{background:{colour};color:{'#222' if name == 'review' else '#fff'}}}\n" for name, colour in VERDICT_COLOURS.items()
+    f".reasons .{name}{{background:{colour};color:{'#222' if name == 'review' else '#fff'}}}\n"
+    for name, colour in VERDICT_COLOURS.items()
 )
 
 # %% ../../nbs/tools/reasons.ipynb #d26ef98f
@@ -126,7 +127,9 @@ def detector_step(inspection: Inspection, words: Words) -> Step:
     decimals = next(clear, 4)  # enough to tell the probability from the thresholds
     p, low, high = (words.number(x, decimals) for x in (alone, i.low, i.high))
     so_far = words(f"detector_{verdict_of(alone, i.low, i.high)}", low=low, high=high)
-    return Step(words("detector_step"), f"{words('detector_says', p=p)} {so_far}", scale(alone, i.low, i.high, words))
+    return Step(
+        words("detector_step"), f"{words('detector_says', p=p)} {so_far}", scale(alone, i.low, i.high, words)
+    )
 
 # %% ../../nbs/tools/reasons.ipynb #9f48f18f
 def heatmap_step(
@@ -156,7 +159,9 @@ def _heated(image: np.ndarray, inspection: Inspection, limit: float, side: int) 
 def _legend() -> str:
     "From calm to suspicious, as it looks over grey."
     ramp = np.tile(np.linspace(0, 1, 128, dtype=np.float32), (128, 1))
-    over = Inspection(None, "", "review", 0.5, 0, 1, score_map=ramp, image_size=128, region_share=2)  # no region
+    over = Inspection(
+        None, "", "review", 0.5, 0, 1, score_map=ramp, image_size=128, region_share=2
+    )  # no region
     return picture(_heated(np.full((128, 128, 3), 160, np.uint8), over, 1, 128), "", (1, 24))
 
 # %% ../../nbs/tools/reasons.ipynb #76f8cd9e
@@ -166,8 +171,13 @@ def verify_step(inspection: Inspection, words: Words) -> Step:
     if not i.verified:
         doubt = verdict_of(i.probability, i.low, i.high) == "review"
         return Step(words("verify_step"), words("verify_off" if doubt else "verify_sure"))
-    came_to = words("verify_stays") if i.verdict == "review" else words("verify_changed", verdict=words(i.verdict))
-    return Step(words("verify_step"), f"{words('verify_asked', percentile=words.percent(i.reconstruction_percentile))} {came_to}")
+    came_to = (
+        words("verify_stays") if i.verdict == "review" else words("verify_changed", verdict=words(i.verdict))
+    )
+    return Step(
+        words("verify_step"),
+        f"{words('verify_asked', percentile=words.percent(i.reconstruction_percentile))} {came_to}",
+    )
 
 # %% ../../nbs/tools/reasons.ipynb #c5e1c949
 def type_step(inspection: Inspection, words: Words) -> Step:
@@ -178,7 +188,11 @@ def type_step(inspection: Inspection, words: Words) -> Step:
     said = [words("type_is", type=i.defect_type, confidence=words.percent(i.type_confidence))]
     if i.defect_type == "unknown":
         said = [words("type_unknown")]
-        said += [words("type_nearest", type=min(i.type_distances, key=i.type_distances.get))] if i.type_distances else []
+        said += (
+            [words("type_nearest", type=min(i.type_distances, key=i.type_distances.get))]
+            if i.type_distances
+            else []
+        )
     if not i.type_distances:
         return Step(title, " ".join(said))
     return Step(title, " ".join([*said, words("type_bars")]), bars(i.type_distances, 2, words))

@@ -26,7 +26,9 @@ def parameters_of(
     found = {}
     for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb")):
         cells = [
-            c for c in nbformat.read(path, as_version=4).cells if {"parameters", "injected-parameters"} & {*c.metadata.get("tags", [])}
+            c
+            for c in nbformat.read(path, as_version=4).cells
+            if {"parameters", "injected-parameters"} & {*c.metadata.get("tags", [])}
         ]
         statements = [s for c in cells for s in ast.parse(c.source).body if isinstance(s, ast.Assign)]
         found[path.stem] = {s.targets[0].id: ast.literal_eval(s.value) for s in statements}
@@ -42,10 +44,18 @@ def origin_of(
     manifest = run / "manifest.json"
     if manifest.is_file():
         told = json.loads(manifest.read_text(encoding="utf-8"))
-        name = "la muestra dibujada" if told["data"] == "sample" else f"el conjunto de datos «{Path(told['data']).name}»"
+        name = (
+            "la muestra dibujada"
+            if told["data"] == "sample"
+            else f"el conjunto de datos «{Path(told['data']).name}»"
+        )
         return {"nombre": name, "manifiesto": told, "parametros": parameters_of(run / "notebooks")}
     if figures == repository / "figures":
-        return {"nombre": "la muestra dibujada", "manifiesto": None, "parametros": parameters_of(repository / "nbs")}
+        return {
+            "nombre": "la muestra dibujada",
+            "manifiesto": None,
+            "parametros": parameters_of(repository / "nbs"),
+        }
     return {"nombre": f"la carpeta «{figures.name}», sin manifiesto", "manifiesto": None, "parametros": {}}
 
 # %% ../../nbs/tools/report.ipynb #78c23f9a
@@ -58,12 +68,18 @@ def gather(
     run: Path | None = None,  # None: the folder that `figures` lie in
 ) -> dict:
     "Put sources, figures and tables into `stage`; what `contenido.json` there says."
-    files = {suffix: sorted(p.relative_to(figures) for p in figures.rglob(f"*{suffix}")) for suffix in (".png", ".csv")}
+    files = {
+        suffix: sorted(p.relative_to(figures) for p in figures.rglob(f"*{suffix}"))
+        for suffix in (".png", ".csv")
+    }
     for name in [*files[".png"], *files[".csv"]]:
         (stage / "figures" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(figures / name, stage / "figures" / name)
     shutil.copytree(repository / "report", stage, dirs_exist_ok=True)
-    origin, about = origin_of(figures, run or figures.parent, repository), figures / "mvtec_ad" / "tables" / "about.json"
+    origin, about = (
+        origin_of(figures, run or figures.parent, repository),
+        figures / "mvtec_ad" / "tables" / "about.json",
+    )
     content = {
         "figuras": [p.with_suffix("").as_posix() for p in files[".png"]],
         "tablas": [p.with_suffix("").as_posix() for p in files[".csv"]],
@@ -94,7 +110,9 @@ def build_report(
     try:
         import typst
     except ImportError as error:
-        raise ValueError("the report needs the compiler Typst, which is not installed; `pip install typst`") from error
+        raise ValueError(
+            "the report needs the compiler Typst, which is not installed; `pip install typst`"
+        ) from error
     with tempfile.TemporaryDirectory() as folder:
         stage = Path(folder)
         gather(figures, repository, stage, day, authors, run)
@@ -102,10 +120,14 @@ def build_report(
         try:
             made = typst.compile(stage / "memoria.typ", root=stage, ignore_system_fonts=True, timestamp=noon)
         except typst.TypstError as error:
-            raise RuntimeError(f"the report of {figures} could not be built: {error.message}\n{error.diagnostic}") from error
+            raise RuntimeError(
+                f"the report of {figures} could not be built: {error.message}\n{error.diagnostic}"
+            ) from error
     try:
         with atomic_path(out) as tmp:
             tmp.write_bytes(made)
     except OSError as error:
-        raise ValueError(f"{out}: cannot be written ({error.strerror}); name another file with --out") from error
+        raise ValueError(
+            f"{out}: cannot be written ({error.strerror}); name another file with --out"
+        ) from error
     return out

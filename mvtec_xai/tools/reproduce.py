@@ -46,7 +46,7 @@ PROFILES = {
     "sample": {},
     "full": {
         "00_data": {"image_size": 448, "folds": 5},
-        "01_classifier": {"patches": 1000, "members": 3, "steps": 200},
+        "01_classifier": {"patches": 1000, "ensemble_size": 3, "steps": 200},
         "03_autoencoder": {"pixel_steps": 400, "feature_steps": 400},
         "04_contrastive": {"steps": 120},
     },
@@ -73,7 +73,12 @@ class Plan:
 
     def parameters(self, phase: str) -> dict:
         "What is put into the parameters cell of `phase`; ValueError if the cell lacks one of the names."
-        values = {"run": str(self.run), "figures": str(self.figures), "language": self.language, "seed": self.seed}
+        values = {
+            "run": str(self.run),
+            "figures": str(self.figures),
+            "language": self.language,
+            "seed": self.seed,
+        }
         if phase == "00_data":
             values |= {"data": self.data, "categories": self.categories}
         if phase == "01_classifier" and self.backbone:
@@ -90,7 +95,11 @@ class Plan:
 
 def parameter_names(notebook: Path) -> set[str]:
     "The names set in the cell tagged `parameters`."
-    cells = [c.source for c in nbformat.read(notebook, as_version=4).cells if "parameters" in c.metadata.get("tags", [])]
+    cells = [
+        c.source
+        for c in nbformat.read(notebook, as_version=4).cells
+        if "parameters" in c.metadata.get("tags", [])
+    ]
     if len(cells) != 1:
         raise ValueError(f"{notebook}: {len(cells)} cells tagged `parameters`, expected one")
     return set(re.findall(r"^(\w+)\s*=", cells[0], re.MULTILINE))
@@ -112,7 +121,11 @@ def local_imports(code: str, module: str = "") -> set[str]:
     "Names of this package's modules, as `blocks.metrics`, that `code` imports; `module` is the name of the one it stands in."
     found = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
     inner = {".".join([*module.split(".")[: -node.level], node.module]) for node in found if node.level}
-    return inner | {node.module.removeprefix("mvtec_xai.") for node in found if node.module and node.module.startswith("mvtec_xai.")}
+    return inner | {
+        node.module.removeprefix("mvtec_xai.")
+        for node in found
+        if node.module and node.module.startswith("mvtec_xai.")
+    }
 
 
 def source_digest(notebook: Path) -> str:
@@ -124,7 +137,9 @@ def source_digest(notebook: Path) -> str:
         if name not in seen:
             seen[name] = (package / (name.replace(".", "/") + ".py")).read_text(encoding="utf-8")
             todo += sorted(local_imports(seen[name], name))
-    pages = [page for page in package.rglob("*.html") if any(page.name in text for text in (code, *seen.values()))]
+    pages = [
+        page for page in package.rglob("*.html") if any(page.name in text for text in (code, *seen.values()))
+    ]
     seen |= {page.name: page.read_text(encoding="utf-8") for page in pages}
     return hashlib.sha256(json.dumps([code, sorted(seen.items())]).encode()).hexdigest()
 
@@ -132,7 +147,9 @@ def source_digest(notebook: Path) -> str:
 def files_digest(folders: Sequence[Path]) -> str:
     "A hash of the names, sizes and times of change of all files under `folders`."
     files = sorted(p for folder in folders for p in folder.rglob("*") if p.is_file())
-    return hashlib.sha256(json.dumps([(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps([(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]).encode()
+    ).hexdigest()
 
 # %% ../../nbs/tools/reproduce.ipynb #cell013
 def fingerprint(plan: Plan, phase: str) -> dict[str, str]:
@@ -151,7 +168,11 @@ def fingerprint(plan: Plan, phase: str) -> dict[str, str]:
 
 def is_done(plan: Plan, phase: str, record: dict | None) -> bool:
     "Whether the manifest's `record` of `phase` still holds."
-    if not record or record["status"] != "done" or any(not (plan.run / name).is_file() for name in record["outputs"]):
+    if (
+        not record
+        or record["status"] != "done"
+        or any(not (plan.run / name).is_file() for name in record["outputs"])
+    ):
         return False
     return record["fingerprint"] == fingerprint(plan, phase)
 
@@ -186,7 +207,9 @@ def about(plan: Plan) -> dict:
         "commit": git.stdout.strip() or None,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads",
+        "device": torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"cpu, {torch.get_num_threads()} threads",
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
 
@@ -219,7 +242,11 @@ def _alive(pid: int) -> bool:
     return True
 
 # %% ../../nbs/tools/reproduce.ipynb #cell020
-KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TOP_PAD_": "64000000"}
+KEEP_MEMORY = {
+    "MALLOC_TRIM_THRESHOLD_": "2000000000",
+    "MALLOC_MMAP_THRESHOLD_": "2000000000",
+    "MALLOC_TOP_PAD_": "64000000",
+}
 
 
 class PhaseError(RuntimeError):
@@ -228,7 +255,11 @@ class PhaseError(RuntimeError):
 
 def run_phase(plan: Plan, phase: str) -> dict:
     "Execute the notebook of `phase`; its record for the manifest."
-    marks, executed, started = fingerprint(plan, phase), plan.run / "notebooks" / f"{phase}.ipynb", time.time()
+    marks, executed, started = (
+        fingerprint(plan, phase),
+        plan.run / "notebooks" / f"{phase}.ipynb",
+        time.time(),
+    )
     executed.parent.mkdir(parents=True, exist_ok=True)
     for name, value in KEEP_MEMORY.items():
         os.environ.setdefault(name, value)  # of the kernel to be started
@@ -251,7 +282,8 @@ def run_phase(plan: Plan, phase: str) -> dict:
         "status": "done",
         "seconds": round(time.time() - started, 1),
         "started": datetime.fromtimestamp(started, timezone.utc).isoformat(timespec="seconds"),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,  # of the largest kernel so far
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        // 1024,  # of the largest kernel so far
         "fingerprint": marks,
         "outputs": outputs,
     }
@@ -320,4 +352,6 @@ def summary(plan: Plan, manifest: dict) -> str:
         "atlas": plan.run / "05_atlas" / "atlas.html",
         "report": plan.run / "memoria.pdf",
     }
-    return "\n".join([*lines, "", *(f"{name + ':':<20} {path}" for name, path in places.items() if path.exists())])
+    return "\n".join(
+        [*lines, "", *(f"{name + ':':<20} {path}" for name, path in places.items() if path.exists())]
+    )
