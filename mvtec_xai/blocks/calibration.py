@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['fit_calibration', 'to_probability', 'best_f1_threshold', 'promised_rate', 'reject_interval',
-           'expected_calibration_error']
+           'expected_calibration_error', 'fit_thresholds', 'with_thresholds']
 
 # %% ../../nbs/blocks/calibration.ipynb #20d22ba9
 import numpy as np
+import pandas as pd
 from scipy.optimize import minimize
 
 # %% ../../nbs/blocks/calibration.ipynb #cb647071
@@ -81,3 +82,26 @@ def expected_calibration_error(
     parts = [p for p in np.array_split(order, bins) if len(p)]
     gaps = [abs(label[p].mean() - probability[p].mean()) * len(p) for p in parts]
     return float(np.sum(gaps) / len(label))
+
+# %% ../../nbs/blocks/calibration.ipynb #d68d925c
+def fit_thresholds(
+    label: np.ndarray,  # (n,), 1 for anomalous
+    logit: np.ndarray,  # (n,), of images that were not learned from
+    miss_rate: float,
+    false_alarm_rate: float,
+) -> dict[str, float]:
+    "Fit temperature, offset, low, high, and the threshold of the greatest F1."
+    temperature, offset = fit_calibration(label, logit)
+    probability = to_probability(logit, temperature, offset)
+    low, high = reject_interval(label, probability, miss_rate, false_alarm_rate)
+    threshold = best_f1_threshold(label, probability)
+    return {"temperature": temperature, "offset": offset, "low": low, "high": high, "threshold": threshold}
+
+
+def with_thresholds(
+    table: pd.DataFrame,  # logit
+    chosen: dict[str, float],  # as from `fit_thresholds`
+) -> pd.DataFrame:
+    "Add probability, low, high and threshold to a table of logits."
+    probability = to_probability(table.logit, chosen["temperature"], chosen["offset"])
+    return table.assign(probability=probability, **{k: chosen[k] for k in ("low", "high", "threshold")})
