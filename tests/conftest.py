@@ -7,11 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from mvtec_xai.pipeline import InspectionPipeline
 from mvtec_xai.sample.dataset import make_sample
+from mvtec_xai.stages import Shared, Stage
 from mvtec_xai.tools.reproduce import Plan, reproduce
 
 ROOT = Path(__file__).parents[1]
+COLUMNS = [  # of inspections.csv: others read it
+    *("path", "status", "error", "category", "verdict", "probability", "low", "high"),
+    *("verified", "reconstruction_percentile", "defect_type", "type_confidence", "ms"),
+]
 TINY = {
     "00_data": {"image_size": 64, "folds": 3},
     "01_classifier": {"patches": 50, "steps": 8},
@@ -19,6 +26,22 @@ TINY = {
     "03_autoencoder": {"side": 32, "pixel_steps": 8, "feature_steps": 8},
     "04_contrastive": {"steps": 5, "views": 1, "shots": [1, 3]},
 }
+
+
+class Blind(torch.nn.Module):
+    "In place of a feature extractor."
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, images):
+        return [images]
+
+
+def stand_in(stage: Stage, categories: list[str], size: int) -> InspectionPipeline:
+    "A pipeline of one stage, without networks."
+    return InspectionPipeline(Shared(Blind(), categories, size), {"detect": stage})
 
 
 @pytest.fixture(scope="session")

@@ -15,13 +15,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT, TINY
+from conftest import COLUMNS, ROOT, TINY
 from PIL import Image
 from pypdf import PdfReader
 
 from mvtec_xai import Inspection, InspectionError, InspectionPipeline
 from mvtec_xai.blocks.images import read_image
-from mvtec_xai.tools.inspection import COLUMNS
 from mvtec_xai.tools.reproduce import PROFILES, Plan
 
 PHASES = sorted((ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"))
@@ -84,7 +83,7 @@ def test_inspect_gives_one_row_an_image_and_an_error_its_own(program, own, finis
     assert done.returncode == 1, done.stderr
     with open(tmp_path / "out" / "inspections.csv", newline="") as table:
         rows = list(csv.DictReader(table))
-    assert tuple(rows[0]) == COLUMNS
+    assert list(rows[0]) == COLUMNS
     assert sorted(r["path"] for r in rows) == sorted(map(str, images.rglob("*.png")))
     assert [r["path"].rsplit("/", 1)[1] for r in rows if r["status"] == "error"] == ["broken.png"]
     assert {r["verdict"] for r in rows if r["status"] == "ok"} <= {"normal", "anomalous", "review"}
@@ -249,7 +248,7 @@ def test_stopped_and_killed_it_keeps_what_is_finished_and_goes_on(program, own, 
 
 def test_exported_detector_gives_the_same_probabilities(program, own, finished, tmp_path):
     pytest.importorskip("onnxruntime")
-    from mvtec_xai.pipeline import detect
+    from mvtec_xai.pipeline import Clock, Ready, decide
     from mvtec_xai.tools.export import TOLERANCE, run_onnx
 
     done = program(
@@ -266,7 +265,8 @@ def test_exported_detector_gives_the_same_probabilities(program, own, finished, 
     assert done.returncode == 0 and "largest difference" in done.stdout, done.stderr
     pipeline = InspectionPipeline.from_pretrained(finished)
     images = np.stack([pipeline.read(p) for p in sorted((own / "washer" / "test").glob("*/*.png"))])
-    expected, _ = detect(pipeline.models, images, ["washer"] * len(images))
+    tasks = decide(pipeline, [Ready(None, "washer", i, i) for i in images], Clock())
+    expected = [t.inspection.detector_probability for t in tasks]
     probability, patch_map = run_onnx(tmp_path / "washer.onnx", images)
     assert np.ptp(expected) > 0.01 and len(patch_map) == len(images)
     assert np.abs(probability - expected).max() <= TOLERANCE

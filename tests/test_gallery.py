@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from mvtec_xai.tools.inspection import card, gallery
+from mvtec_xai.tools.gallery import card, gallery
 
 HARM = "<img src=x onerror=alert(1)><script>alert(2)</script>\"'.png"
 

@@ -11,24 +11,26 @@ import zlib
 
 import numpy as np
 import pytest
+from conftest import COLUMNS, stand_in
 from PIL import Image
 
-from mvtec_xai.pipeline import Inspection, InspectionPipeline
-from mvtec_xai.tools.inspection import COLUMNS, find_images, inspect_files, remembered_interrupts
+from mvtec_xai.stages import Detect, NameType, Stage, Verify
+from mvtec_xai.tools.files import find_images
+from mvtec_xai.tools.inspection import inspect_files, remembered_interrupts
 
 
-class ByBrightness:
-    categories, image_size = ["screw"], 32
-    category_of, read = InspectionPipeline.category_of, InspectionPipeline.read
+class ByBrightness(Stage):
+    columns = (*Detect.columns, *Verify.columns, *NameType.columns)
 
-    def colour_limit(self, category):
-        return 1.0
+    def __call__(self, tasks):
+        for task in tasks:
+            found = task.inspection
+            found.verdict, found.probability = "normal", float(task.image.mean()) / 255
+            found.low, found.high = 0.5, 0.9
 
-    def inspect(self, images, categories):
-        return [
-            Inspection(None, c, "normal", float(i.mean()) / 255, 0.5, 0.9)
-            for i, c in zip(images, categories, strict=True)
-        ]
+
+def by_brightness():
+    return stand_in(ByBrightness(), ["screw"], 32)
 
 
 @pytest.fixture
@@ -39,10 +41,10 @@ def folder(tmp_path):
 
 def rows_of(folder, out) -> dict[str, dict]:
     "The rows of an inspection of `folder`, by file name."
-    inspect_files(ByBrightness(), find_images([folder]), out)
+    inspect_files(by_brightness(), find_images([folder]), out)
     with open(out / "inspections.csv", newline="", encoding="utf-8") as table:
         rows = list(csv.DictReader(table))
-    assert tuple(rows[0]) == COLUMNS and len(rows) == sum(1 for p in folder.rglob("*") if p.is_file())
+    assert list(rows[0]) == COLUMNS and len(rows) == sum(1 for p in folder.rglob("*") if p.is_file())
     with open(out / "inspections.jsonl", encoding="utf-8") as lines:
         assert [json.loads(line)["path"] for line in lines] == sorted(
             os.fsdecode(p) for p in folder.rglob("*") if p.is_file()
@@ -135,7 +137,7 @@ def test_names_may_hold_anything(folder, tmp_path):
         Image.new("L", (8, 8)).save(folder / name)
     os.rename(folder / "<b>.png", os.fsencode(folder) + b"/caf\xe9.png")  # no UTF-8
     (folder / "folder.png").mkdir()
-    inspect_files(ByBrightness(), find_images([folder]), tmp_path / "out")
+    inspect_files(by_brightness(), find_images([folder]), tmp_path / "out")
     with open(tmp_path / "out" / "inspections.csv", newline="", encoding="utf-8") as table:
         rows = list(csv.DictReader(table))
     assert [r["status"] for r in rows] == ["ok"] * len(names)
@@ -146,15 +148,15 @@ def test_names_may_hold_anything(folder, tmp_path):
 def test_new_images_join_those_that_are_done(folder, tmp_path):
     Image.new("L", (8, 8)).save(folder / "b.png")
     (folder / "later").mkdir()
-    inspect_files(ByBrightness(), find_images([folder / "b.png"]), tmp_path / "out")
+    inspect_files(by_brightness(), find_images([folder / "b.png"]), tmp_path / "out")
     first = (tmp_path / "out" / "thumbs" / "b.jpg").stat().st_mtime_ns
     Image.new("L", (8, 8)).save(folder / "later" / "b.png")
     inspect_files(
-        ByBrightness(), find_images([folder / "later", folder / "b.png"]), tmp_path / "out", resume=True
+        by_brightness(), find_images([folder / "later", folder / "b.png"]), tmp_path / "out", resume=True
     )
     assert sorted(p.name for p in (tmp_path / "out" / "thumbs").iterdir()) == ["b-2.jpg", "b.jpg"]
     assert (tmp_path / "out" / "thumbs" / "b.jpg").stat().st_mtime_ns == first
-    inspect_files(ByBrightness(), find_images([folder / "b.png"]), tmp_path / "out")  # without resume: anew
+    inspect_files(by_brightness(), find_images([folder / "b.png"]), tmp_path / "out")  # without resume: anew
     assert len((tmp_path / "out" / "inspections.csv").read_text().splitlines()) == 2
 
 
