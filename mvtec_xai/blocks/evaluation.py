@@ -101,7 +101,7 @@ def rate_with_interval(count: int, of: int) -> dict[str, float]:
 
 def evaluate_risks(
     answers: pd.DataFrame,  # label, probability, low, high: out-of-fold
-    known: pd.DataFrame,  # label, fold: what the band of each fold was set on
+    known: pd.DataFrame,  # category, label, fold: what the band of each category and fold was set on
     miss_rate: float,
     false_alarm_rate: float,
 ) -> pd.DataFrame:
@@ -113,11 +113,17 @@ def evaluate_risks(
     ):
         asked = answers.label == truth
         of, count = int(asked.sum()), int((wrong & asked).sum())
-        sizes = known[known.label == truth].groupby("fold").size()
-        stated = float(np.mean([promised_rate(n, rate) for n in sizes]))
+        stated = _promised(answers[asked], known[known.label == truth], rate)
         row = {"risk": name, "stated": stated, **rate_with_interval(count, of), "count": count, "images": of}
         rows.append(row | {"kept": "yes" if row["low"] <= stated else "no"})
     return pd.DataFrame(rows)
+
+# %% ../../nbs/blocks/evaluation.ipynb #eb6dc901
+def _promised(asked: pd.DataFrame, known: pd.DataFrame, rate: float) -> float:
+    "Mean over the images `asked` of what the band of their category and fold promises."
+    sizes = known.groupby(["category", "fold"]).size().rename("known").reset_index()
+    own = asked[["category", "fold"]].merge(sizes, on=["category", "fold"], how="left").known.fillna(0)
+    return float(np.mean([promised_rate(int(n), rate) for n in own]))
 
 # %% ../../nbs/blocks/evaluation.ipynb #07bd833c
 PIXEL_MEASURES = ("pixel_auroc", "aupro", "pointing")
