@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedKFold
 from tqdm import tqdm
 
 from .blocks.download import extract_archive, fetch
@@ -102,35 +101,21 @@ def assign_folds(
     folds: int,
     seed: int = 0,
 ) -> pd.DataFrame:
-    "`index` with a column `fold`: 0..folds-1 over the test folder, stratified by category and type; -1 for train."
+    "Add a column `fold`: 0..folds-1 over the test folder, stratified by category and type; -1 for train."
     test = index[index.folder == "test"]
     largest = 0 if test.empty else int(test.groupby(["category", "defect"]).size().max())
     if not 3 <= folds <= largest:
-        remedy = (
-            f"take 3 to {largest} folds, or add images"
-            if largest >= 3
-            else "at least 3 are needed: add images"
-        )
+        remedy = f"take 3 to {largest} folds, or add images" if largest >= 3 else "at least 3 are needed: add images"
         raise ValueError(
             f"{folds} folds asked for; two are left out for every ensemble, so there must be 3 at least, and no more than "
             f"the largest group of test images (category and type) has, which is {largest}: {remedy}"
         )
-    strata = test.category + "/" + test.defect
     fold = pd.Series(-1, index=index.index)
-    dealt = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    for k, (_, judged) in enumerate(_quietly(dealt.split, strata, strata)):
-        fold[test.index[judged]] = k
+    for _, own in test.groupby("category"):
+        rng = np.random.default_rng(seed)  # a category's folds do not depend on what other categories there are
+        dealt = np.concatenate([rng.permutation(part.index) for _, part in own.groupby("defect")])
+        fold[dealt] = np.arange(len(dealt)) % folds
     return index.assign(fold=fold)
-
-
-def _quietly(split, x, y) -> list:
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="The least populated class"
-        )  # a type may have fewer images than there are folds
-        return list(split(x, y))
 
 # %% ../nbs/00_data.ipynb #cell030
 class ImageCache:

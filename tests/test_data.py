@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from mvtec_xai import data
-from mvtec_xai.blocks import inputs
+from mvtec_xai.blocks import images
 from mvtec_xai.blocks.images import read_image
 from mvtec_xai.data import ImageCache, assign_folds, build_cache, index_dataset
 from mvtec_xai.tools.check import check_dataset
@@ -46,7 +46,7 @@ def test_one_pixel_animated_and_enormous(folder, monkeypatch):
     frames = [Image.new("RGB", (3, 3), c) for c in ("red", "blue")]
     frames[0].save(folder / "moving.png", save_all=True, append_images=frames[1:])
     assert read_image(folder / "moving.png")[0, 0].tolist() == [255, 0, 0]
-    monkeypatch.setattr(inputs, "LARGEST", 8)
+    monkeypatch.setattr(images, "LARGEST", 8)
     with pytest.raises(ValueError, match="make it smaller"):
         read_image(folder / "moving.png")
 
