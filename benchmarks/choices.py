@@ -28,6 +28,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
+from mvtec_xai.blocks.categories import read_augmentations
 from mvtec_xai.blocks.images import resize_image
 from mvtec_xai.blocks.memory import BANKS
 from mvtec_xai.blocks.metrics import bootstrap_interval
@@ -118,6 +119,7 @@ def main() -> None:
         read_table(args.run / "00_data" / "index.parquet"),
         ImageCache(args.run / "00_data" / "cache"),
     )
+    augmentations = read_augmentations(args.run)
     settings, extractor = (
         read_json(args.run / "01_classifier" / "config.json"),
         load_extractor(args.run / "01_classifier"),
@@ -133,6 +135,7 @@ def main() -> None:
             masks,
             table,
             category,
+            augmentations[category],
             settings["views"],
             settings["patches"],
             settings["seed"],

@@ -20,6 +20,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
+from mvtec_xai.blocks.categories import read_augmentations
 from mvtec_xai.blocks.metrics import (
     bootstrap_draws,
     central_interval,
@@ -119,6 +120,7 @@ def main() -> None:
         read_table(args.run / "00_data" / "index.parquet"),
         ImageCache(args.run / "00_data" / "cache"),
     )
+    augmentations = read_augmentations(args.run)
     settings, extractor = (
         read_json(args.run / "01_classifier" / "config.json"),
         load_extractor(args.run / "01_classifier"),
@@ -134,6 +136,7 @@ def main() -> None:
             cache.masks,
             index,
             category,
+            augmentations[category],
             settings["views"],
             settings["patches"],
             settings["seed"],

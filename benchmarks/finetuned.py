@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
-from mvtec_xai.blocks.augmentation import AUGMENTATIONS, Augmentation, augment
+from mvtec_xai.blocks.augmentation import Augmentation, augment
 from mvtec_xai.blocks.backbones import Normalize, create_backbone
+from mvtec_xai.blocks.categories import read_augmentations
 from mvtec_xai.blocks.runs import atomic_path, read_table
 from mvtec_xai.blocks.training import balanced_weights, fit, make_loader
 from mvtec_xai.data import ImageCache
@@ -154,7 +155,8 @@ def main() -> None:
     code, names = pd.factorize(known.category, sort=True)
     generator = torch.Generator().manual_seed(args.seed)
     lower, _ = halves(len(names))
-    allowed = [AUGMENTATIONS.get(category, Augmentation()) for category in known.category]
+    augmentations = read_augmentations(args.run)
+    allowed = [augmentations[category] for category in known.category]
     grids = [
         lower_maps(lower, images, allowed if view else None, args.image_size, generator)
         for view in range(VIEWS + 1)

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from .blocks.runs import read_tensors, write_json, write_tensors
-from .blocks.augmentation import AUGMENTATIONS, Augmentation, augment
+from .blocks.augmentation import Augmentation, augment
 from .blocks.training import fit, make_loader
 
 # %% ../nbs/03_autoencoder.ipynb #049bfb3b

@@ -105,14 +105,20 @@ def assign_folds(
     test = index[index.folder == "test"]
     largest = 0 if test.empty else int(test.groupby(["category", "defect"]).size().max())
     if not 3 <= folds <= largest:
-        remedy = f"take 3 to {largest} folds, or add images" if largest >= 3 else "at least 3 are needed: add images"
+        remedy = (
+            f"take 3 to {largest} folds, or add images"
+            if largest >= 3
+            else "at least 3 are needed: add images"
+        )
         raise ValueError(
             f"{folds} folds asked for; two are left out for every ensemble, so there must be 3 at least, and no more than "
             f"the largest group of test images (category and type) has, which is {largest}: {remedy}"
         )
     fold = pd.Series(-1, index=index.index)
     for _, own in test.groupby("category"):
-        rng = np.random.default_rng(seed)  # a category's folds do not depend on what other categories there are
+        rng = np.random.default_rng(
+            seed
+        )  # a category's folds do not depend on what other categories there are
         dealt = np.concatenate([rng.permutation(part.index) for _, part in own.groupby("defect")])
         fold[dealt] = np.arange(len(dealt)) % folds
     return index.assign(fold=fold)

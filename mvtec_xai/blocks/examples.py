@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from .augmentation import AUGMENTATIONS, Augmentation, random_grid, relight, resample
+from .augmentation import Augmentation, random_grid, relight, resample
 from .backbones import FeatureExtractor, pool_maps
 from .memory import MemoryBank, fit_memory_banks
 
@@ -66,6 +66,7 @@ def make_examples(
     masks: np.ndarray,  # (n, h, w) uint8
     index: pd.DataFrame,  # (n) rows: category, folder, label
     category: str,
+    allowed: Augmentation,  # what may be done to its images
     views: int,  # altered copies of every image in test/
     patches: int,  # remembered in each bank
     seed: int = 0,
@@ -78,7 +79,7 @@ def make_examples(
     if len(good) < 2:
         found = f"{category}/train/good: {len(good)} images"
         raise ValueError(f"{found}; at least 2 are needed, for the memory of good parts: add some")
-    passes, allowed = [rows] + [rows[folder == "test"]] * views, AUGMENTATIONS.get(category, Augmentation())
+    passes = [rows] + [rows[folder == "test"]] * views
     found = []
     for view, of in enumerate(passes):
         found += pass_through(extractor, images, masks, of, allowed if view else None, generator)
