@@ -21,6 +21,7 @@ from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
 from mvtec_xai.blocks.categories import read_augmentations
+from mvtec_xai.blocks.examples import Examples, make_examples
 from mvtec_xai.blocks.metrics import (
     bootstrap_draws,
     central_interval,
@@ -28,17 +29,9 @@ from mvtec_xai.blocks.metrics import (
     pixel_measures,
     pointing_hits,
 )
+from mvtec_xai.blocks.protocol import scoring_members
 from mvtec_xai.blocks.runs import atomic_path, read_json, read_table
-from mvtec_xai.classifier import (
-    Examples,
-    HeadConfig,
-    load_detector,
-    load_extractor,
-    make_examples,
-    score_maps,
-    scoring_heads,
-    train_heads,
-)
+from mvtec_xai.classifier import HeadConfig, load_detector, load_extractor, score_maps, train_heads
 from mvtec_xai.data import ImageCache
 from mvtec_xai.gradcam import explain_heads, upsample
 
@@ -61,7 +54,7 @@ def label_heads(
             examples, unmasked, rows, 1, config, at + k
         )[0]
     wanted = {pair: [(pair, k) for k in range(ensemble_size)] for pair in trained}
-    return {f: [trained[pair](k) for pair, k in scoring_heads(wanted, f, folds)] for f in range(folds)}
+    return {f: [trained[pair](k) for pair, k in scoring_members(wanted, f, folds)] for f in range(folds)}
 
 
 def defect_masks(masks: np.ndarray, side: int) -> np.ndarray:

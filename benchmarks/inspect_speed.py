@@ -32,7 +32,8 @@ import torch
 from mvtec_xai.blocks.runs import atomic_path
 from mvtec_xai.classifier import load_extractor
 from mvtec_xai.pipeline import InspectionPipeline
-from mvtec_xai.tools.inspection import LINES, find_images, inspect_files, judge, read_lines
+from mvtec_xai.tools.files import find_images
+from mvtec_xai.tools.inspection import LINES, inspect_files, judge, read_lines
 
 KINDS = {"normal": (2.0, 2.0), "defective": (-2.0, -1.0)}  # thresholds that make every image so
 
@@ -40,7 +41,8 @@ KINDS = {"normal": (2.0, 2.0), "defective": (-2.0, -1.0)}  # thresholds that mak
 def loaded(run: Path, kind: str) -> InspectionPipeline:
     "The pipeline of `run`, taking every image for `kind`."
     pipeline = InspectionPipeline.from_pretrained(run)
-    pipeline.models.detection |= dict(zip(("low", "high"), KINDS[kind], strict=True))
+    for chosen in pipeline.stages["detect"].thresholds.values():
+        chosen |= dict(zip(("low", "high"), KINDS[kind], strict=True))
     return pipeline
 
 

@@ -22,7 +22,7 @@ from mvtec_xai.blocks.metrics import bootstrap_interval, central_interval
 from mvtec_xai.blocks.runs import atomic_path
 from mvtec_xai.data import assign_folds, index_dataset
 from mvtec_xai.gradcam import explain_heads, upsample
-from mvtec_xai.pipeline import InspectionPipeline, detect
+from mvtec_xai.pipeline import Clock, InspectionPipeline, Ready, decide
 from mvtec_xai.tools.reproduce import Plan, find_repository, reproduce
 
 SEED = 2026  # of the dealing alone: the phases deal their own folds with another
@@ -47,8 +47,9 @@ def inspect_unseen(pipeline: InspectionPipeline, unseen: pd.DataFrame) -> tuple[
     found = pipeline.inspect(list(unseen.path), list(unseen.category))
     maps = []
     for path, category in zip(unseen.path, unseen.category, strict=True):
-        _, own = detect(pipeline.models, pipeline.read(path)[None], [category])
-        maps.append(explain_heads(pipeline.models.detectors[category].heads, own[0])[0])
+        image = pipeline.read(path)
+        (task,) = decide(pipeline, [Ready(path, category, image, image)], Clock())
+        maps.append(explain_heads(pipeline.shared.detectors[category].heads, task.maps)[0])
     decided = {name: [getattr(i, name) for i in found] for name in ("verdict", "probability", "defect_type")}
     return unseen.assign(**decided), np.stack(maps)
 

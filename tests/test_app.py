@@ -43,9 +43,7 @@ def test_every_verdict_is_told_in_every_language(language, verdict, p):
         None, "gear", verdict, p, 0.3, 0.9, **seen, **known, **asked, timings={"read": 1.0, "detect": 2.0}
     )
     words = Words(language)
-    told = tell(
-        inspection, explain_inspection(inspection, np.zeros((64, 64, 3), np.uint8), 1.0, {}, words), words
-    )
+    told = tell(inspection, explain_inspection(inspection, np.zeros((64, 64, 3), np.uint8), {}, words), words)
     assert told.count("<section>") == 6
     assert words(f"{verdict}_means") in told and f'class="verdict {verdict}"' in told
     assert (words.percent(0.93) in told) == (p == 0.5)

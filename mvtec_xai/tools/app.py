@@ -98,11 +98,11 @@ def answer(bench: Workbench, path: str | None, category: str | None) -> str:
         image = read_upload(path, words)
     except ValueError as error:
         return problem(str(error))
-    inspection = bench.pipeline.inspect([image], category)[0]
+    inspection = bench.pipeline.inspect(image, category)
     known = bench.pictures([n["image_id"] for n in inspection.neighbours])
     return tell(
         inspection,
-        explain_inspection(inspection, image, bench.pipeline.colour_limit(category), known, words),
+        explain_inspection(inspection, image, known, words),
         words,
     )
 

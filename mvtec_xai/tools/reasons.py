@@ -11,15 +11,14 @@ import base64
 import io
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ..blocks.plots import VERDICT_COLOURS
 from ..blocks.images import resize_image
-from ..pipeline import Inspection, verdict_of
-from .inspection import Judged, thumbnail
+from ..inspection import Inspection, verdict_of
+from .gallery import thumbnail
 from .words import Words
 
 # %% ../../nbs/tools/reasons.ipynb #82a1a2a7
@@ -135,7 +134,6 @@ def detector_step(inspection: Inspection, words: Words) -> Step:
 def heatmap_step(
     inspection: Inspection,
     image: np.ndarray,  # (h, w, 3) uint8
-    limit: float,  # top of the category's colour scale
     words: Words,
     side: int = 448,  # pixels of the pictures
 ) -> Step:
@@ -143,17 +141,14 @@ def heatmap_step(
     shape, plain = image.shape[:2], picture(resize_image(image, side), words("image"), image.shape[:2])
     if inspection.score_map is None:
         return Step(words("heatmap_step"), words("heatmap_none"), f'<div class="one">{plain}</div>')
-    share = float(inspection.region.mean())
+    share, limit = float(inspection.region.mean()), words.number(inspection.colour_limit)
+    heated = picture(thumbnail(image, inspection, side), words("heatmap"), shape)
+    ends = f"<span>{words('calm')}</span><span>{words('suspicious', limit=limit)}</span>"
     return Step(
         words("heatmap_step"),
         words("heatmap_is", share=words.percent(share)) if share else words("heatmap_flat"),
-        f'<div class="pair">{plain}{picture(_heated(image, inspection, limit, side), words("heatmap"), shape)}</div>'
-        f'<div class="legend">{_legend()}<span>{words("calm")}</span><span>{words("suspicious", limit=words.number(limit))}</span></div>',
+        f'<div class="pair">{plain}{heated}</div><div class="legend">{_legend()}{ends}</div>',
     )
-
-
-def _heated(image: np.ndarray, inspection: Inspection, limit: float, side: int) -> Image.Image:
-    return thumbnail(Judged(Path(), "", image=image, inspection=inspection), limit, side)
 
 
 def _legend() -> str:
@@ -162,7 +157,7 @@ def _legend() -> str:
     over = Inspection(
         None, "", "review", 0.5, 0, 1, score_map=ramp, image_size=128, region_share=2
     )  # no region
-    return picture(_heated(np.full((128, 128, 3), 160, np.uint8), over, 1, 128), "", (1, 24))
+    return picture(thumbnail(np.full((128, 128, 3), 160, np.uint8), over, 128), "", (1, 24))
 
 # %% ../../nbs/tools/reasons.ipynb #76f8cd9e
 def verify_step(inspection: Inspection, words: Words) -> Step:
@@ -219,7 +214,6 @@ def neighbours_step(
 def explain_inspection(
     inspection: Inspection,
     image: np.ndarray,  # (h, w, 3) uint8, as it was inspected
-    limit: float,  # top of the category's colour scale
     pictures: dict[str, np.ndarray],  # of known defects, as for `neighbours_step`
     words: Words,
 ) -> list[Step]:
@@ -227,7 +221,7 @@ def explain_inspection(
     return [
         category_step(inspection, image.shape[:2], words),
         detector_step(inspection, words),
-        heatmap_step(inspection, image, limit, words),
+        heatmap_step(inspection, image, words),
         verify_step(inspection, words),
         type_step(inspection, words),
         neighbours_step(inspection, pictures, words),
