@@ -20,6 +20,10 @@ SPANISH = {
     "defective images of the type": "imágenes defectuosas del tipo",
     "defective share of the image (dotted: one cell at {}/{} and {}/{})": "parte defectuosa (puntos: una celda a {}/{} y a {}/{})",
     # 01
+    "distance": "distancia",
+    "fine": "fino",
+    "middle": "medio",
+    "coarse": "grueso",
     "false-alarm rate": "tasa de falsas alarmas",
     "recall": "exhaustividad",
     "precision": "precisión",
