@@ -31,27 +31,28 @@ def draw(
     seed: int | Sequence[int],
     size: int = 256,  # pixels
 ) -> tuple[np.ndarray, np.ndarray]:
-    "A picture, (size, size, 3) or, for grey categories, (size, size) uint8, and its mask (size, size) bool."
+    """Draw a picture, (size, size, 3) or (size, size) uint8, if grey, and its mask, (size, size) bool.
+
+    ValueError if there is no such category, or it has no such defect."""
     if category not in PARTS:
         raise ValueError(f"category {category!r} is not drawn; there are {', '.join(PARTS)}")
     if defect not in ("good", *DEFECTS[category]):
         raise ValueError(f"{category} has no defect {defect!r}; there are {', '.join(DEFECTS[category])}")
     pose, flaw, sensor = np.random.SeedSequence(seed).spawn(3)
-
-    def drawn(kind: str) -> np.ndarray:
-        return halve(
-            PARTS[category](np.random.default_rng(pose), np.random.default_rng(flaw), kind, 2 * size)
-        )
-
-    picture = drawn(defect)
-    mask = (
-        np.zeros((size, size), bool)
-        if defect == "good"
-        else binary_fill_holes(np.abs(picture - drawn("good")).max(axis=2) > LEAST_DIFFERENCE)
-    )
+    picture, mask = _drawn(category, defect, pose, flaw, size), np.zeros((size, size), bool)
+    if defect != "good":
+        twin = _drawn(category, "good", pose, flaw, size)
+        mask = binary_fill_holes(np.abs(picture - twin).max(axis=2) > LEAST_DIFFERENCE)
     sensor = np.random.default_rng(sensor)
     exposed = expose(picture, sensor, sensor.uniform(0.95, 1.04))
     return (exposed.mean(axis=2).round().astype(np.uint8) if category in GREY else exposed), mask
+
+# %% ../../nbs/sample/dataset.ipynb #d7f9af5b
+def _drawn(
+    category: str, kind: str, pose: np.random.SeedSequence, flaw: np.random.SeedSequence, size: int
+) -> np.ndarray:
+    "Draw a part without noise, at twice its size, and average it down to (size, size, 3) in 0..1."
+    return halve(PARTS[category](np.random.default_rng(pose), np.random.default_rng(flaw), kind, 2 * size))
 
 # %% ../../nbs/sample/dataset.ipynb #cell011
 def make_sample(
@@ -63,18 +64,12 @@ def make_sample(
     size: int = 256,  # pixels
     categories: Sequence[str] = (),  # empty: all seven
 ) -> Path:
-    "The sample set under `root`, drawn unless it is there already with the same settings."
+    "Draw the sample set into `root`, unless it is there already; ValueError if something else is."
     root, chosen = Path(root), list(categories or PARTS)
     if unknown := [c for c in chosen if c not in PARTS]:
         raise ValueError(f"category {', '.join(unknown)} is not drawn; there are {', '.join(PARTS)}")
-    settings = {
-        "seed": seed,
-        "train": train,
-        "good": good,
-        "per_type": per_type,
-        "size": size,
-        "categories": chosen,
-    }
+    settings = {"seed": seed, "train": train, "good": good, "per_type": per_type, "size": size}
+    settings["categories"] = chosen
     note = root / "sample.json"
     if note.is_file() and read_json(note) == settings:
         return root
@@ -82,27 +77,24 @@ def make_sample(
         raise ValueError(
             f"{root}: there is something else in it; name a new or an empty folder for the sample set"
         )
-    groups = [
-        (c, folder, d, n)
-        for c in chosen
-        for folder, d, n in (
-            ("train", "good", train),
-            ("test", "good", good),
-            *(("test", d, per_type) for d in DEFECTS[c]),
-        )
-    ]
-    jobs = [(c, folder, d, k) for c, folder, d, n in groups for k in range(n)]
+    jobs = [job for c in chosen for job in _jobs(c, train, good, per_type)]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(partial(_save, root, seed, size), jobs, chunksize=16))
     write_json(note, settings)
     return root
 
+# %% ../../nbs/sample/dataset.ipynb #f12fa095
+def _jobs(category: str, train: int, good: int, per_type: int) -> list[tuple[str, str, str, int]]:
+    "List (category, folder, type, number) of all pictures of a category."
+    groups = [("train", "good", train), ("test", "good", good)]
+    groups += [("test", defect, per_type) for defect in DEFECTS[category]]
+    return [(category, folder, kind, k) for folder, kind, many in groups for k in range(many)]
+
 
 def _save(root: Path, seed: int, size: int, job: tuple[str, str, str, int]) -> None:
     category, folder, defect, number = job
-    picture, mask = draw(
-        category, defect, [seed, zlib.crc32(f"{category}/{folder}/{defect}".encode()), number], size
-    )
+    place = zlib.crc32(f"{category}/{folder}/{defect}".encode())
+    picture, mask = draw(category, defect, [seed, place, number], size)
     with atomic_path(root / category / folder / defect / f"{number:03d}.png") as tmp:
         Image.fromarray(picture).save(tmp, compress_level=1)  # noise does not compress
     if defect != "good":
