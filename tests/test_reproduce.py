@@ -100,6 +100,25 @@ def test_only_force_and_missing_inputs(plan):
     assert log(plan) == ["00_data", "00_data"]
 
 
+def test_a_notebook_that_is_put_beside_the_others_is_a_phase(plan):
+    reproduce(plan)
+    toy(plan.notebooks, "19_example", "before = (Path(run) / \"02_last\" / 'value').read_text()")
+    grown = Plan(plan.notebooks, plan.run, plan.figures, overrides={})
+    assert list(grown.reads) == [*READS, "19_example"] and grown.reads["19_example"] == ("02_last",)
+    manifest = reproduce(grown, only="19")
+    assert log(plan) == [*READS, "19_example"] and "19_example" in summary(grown, manifest)
+    (plan.notebooks / "19_example.ipynb").unlink()
+    assert list(Plan(plan.notebooks, plan.run, plan.figures, overrides={}).reads) == list(READS)
+
+
+def test_a_run_that_is_moved_is_not_done_again(plan, tmp_path):
+    figures = plan.run / "figures"
+    reproduce(Plan(plan.notebooks, plan.run, figures, reads=READS, overrides={}))
+    moved = plan.run.rename(tmp_path / "moved")
+    reproduce(Plan(plan.notebooks, moved, moved / "figures", reads=READS, overrides={}))
+    assert (moved / "log").read_text().split() == list(READS)
+
+
 def test_changed_data_is_noticed(plan, tmp_path):
     plan.data = str(tmp_path / "images")
     (tmp_path / "images" / "bottle").mkdir(parents=True)
