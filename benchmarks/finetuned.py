@@ -32,7 +32,7 @@ from mvtec_xai.blocks.categories import read_augmentations
 from mvtec_xai.blocks.runs import atomic_path, read_table
 from mvtec_xai.blocks.training import balanced_weights, fit, make_loader
 from mvtec_xai.data import ImageCache
-from mvtec_xai.gradcam import METHODS, upsample
+from mvtec_xai.gradcam import cam_class, upsample
 
 FROZEN = 3  # stages, up to an eighth of the image's side
 VIEWS = 2  # altered copies of every image
@@ -123,7 +123,7 @@ def fused(
     maps = []
     for layer in (upper[0], upper[2], upper[4]):  # an eighth, a sixteenth, a thirty-second of the side
         own, learned = (
-            explain(upper, g, k, METHODS["layercam"], [layer])
+            explain(upper, g, k, cam_class("layercam"), [layer])
             for g, k in ((grids, category), (known, known_category))
         )
         maps.append(upsample(own / max(learned.mean(), 1e-12), grids.shape[-1]))
@@ -183,7 +183,7 @@ def main() -> None:
         logit[at] = all_logits[np.arange(len(at)), code[at]]
         found = {
             "gradcam": explain(upper, own, code[at], GradCAM, [upper[4]]),
-            "gradcam, unscaled": explain(upper, own, code[at], METHODS["gradcam"], [upper[4]]),
+            "gradcam, unscaled": explain(upper, own, code[at], cam_class("gradcam"), [upper[4]]),
             "layercam, fused": fused(upper, own, code[at], grids[0][sample], code[sample]),
         }
         for name, fresh in found.items():

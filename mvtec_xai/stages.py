@@ -27,7 +27,7 @@ from .blocks.calibration import to_probability
 from .blocks.runs import read_json, read_tensors
 from .classifier import Detector, load_detector, score_maps
 from .contrastive import describe_defects, load_prototype_classifier
-from .gradcam import explain_heads
+from .gradcam import cam_class, explain_heads
 from .inspection import Inspection, verdict_of
 
 # %% ../nbs/stages.ipynb #ab891e81
@@ -117,6 +117,7 @@ class Explain(Stage):
         stage, config = cls(), read_json(folder / "config.json")
         stage.detectors, stage.image_size = shared.detectors, shared.image_size
         stage.method, stage.scales = config["method"], config["scales"]
+        cam_class(stage.method)  # imported now, and not while the first image waits
         return stage
 
     def __call__(self, tasks: Sequence[Task]) -> None:
