@@ -208,7 +208,7 @@ def thumbnail(
 # %% ../nbs/05_atlas.ipynb #d92c316f
 PAGE_MAPS = ("umap", "tsne", "all_umap", "all_tsne")  # of the category's own embedding, of all categories
 
-
+# %% ../nbs/05_atlas.ipynb #595c7f66
 def atlas_page(
     points: pd.DataFrame,  # image_id, category, defect, near (lists of image_ids), and MAP_x, MAP_y for each of `PAGE_MAPS`
     thumbnails: Sequence[str],  # data URIs, one a point

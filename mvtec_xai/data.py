@@ -56,7 +56,7 @@ def find_mask(image: Path) -> Path | None:
     )
     return next((p for p in names if p.is_file()), None)
 
-
+# %% ../nbs/00_data.ipynb #05ef2c0c
 def index_dataset(
     root: str | Path,  # folder of the categories
     categories: Sequence[str] = (),  # which of them; empty: all

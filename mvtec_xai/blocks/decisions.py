@@ -31,7 +31,7 @@ def evaluate_decisions(
     mean |= {k: found[k].sum() for k in ("images", "reviews", "missed", "false_alarms")}
     return pd.concat([found, pd.DataFrame([mean])], ignore_index=True)
 
-
+# %% ../../nbs/blocks/decisions.ipynb #8d1dd17f
 def _decision_row(part: pd.DataFrame, seed: int) -> dict:
     y, v, strata = part.label.to_numpy(), part.verdict.to_numpy(), part.defect.to_numpy()
     settled, called = v != "review", as_called(v, y)

@@ -125,7 +125,7 @@ def extract_archive(
         content.replace(folder)
     return folder
 
-
+# %% ../../nbs/blocks/download.ipynb #ca8145ec
 def _refuse_escapes(archive: Path, folder: Path, members: list[tuple[str, bool]]) -> None:
     for name, plain in members:
         if not plain:

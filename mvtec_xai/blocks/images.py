@@ -41,7 +41,7 @@ def picture_to_rgb(image: Image.Image) -> np.ndarray:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return np.asarray(image.convert("RGB"))
 
-
+# %% ../../nbs/blocks/images.ipynb #61a9aa2a
 def _from_deep(values: np.ndarray) -> np.ndarray:
     "16-bit integers over their whole range, wider ones up to their greatest value, floats over 0..1, to (h, w, 3) uint8."
     top, deep = values.max(initial=0), values.dtype.itemsize == 2

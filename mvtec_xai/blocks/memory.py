@@ -130,7 +130,7 @@ def fit_memory_banks(
         getattr(memory, f"std{len(maps)}").copy_(distance.std(dim=(0, 2, 3))[:, None, None] + 1e-3)
     return *memories, first
 
-
+# %% ../../nbs/blocks/memory.ipynb #1478f736
 def _draw_patches(
     memory: MemoryBank, maps: Sequence[Tensor], count: int, generator: torch.Generator
 ) -> list[Tensor]:

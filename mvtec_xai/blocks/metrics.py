@@ -23,7 +23,7 @@ class PixelCounts:
     defects: np.ndarray  # (r, b), pixels of each connected defect
     image: np.ndarray  # (r,), which image a defect is in
 
-
+# %% ../../nbs/blocks/metrics.ipynb #30dab097
 def count_pixels(
     maps: np.ndarray,  # (n, h, w), higher is more anomalous
     masks: np.ndarray,  # (n, h, w), bool

@@ -63,7 +63,7 @@ def audit_folders(
         "naive_test_auroc": roc_auc_score(*within_test),
     }
 
-
+# %% ../../nbs/blocks/probe.ipynb #eae1337f
 def _apart(x: np.ndarray, in_train: np.ndarray, parts: StratifiedKFold) -> float:
     scores = []
     for known, held in parts.split(x, in_train):

@@ -163,7 +163,7 @@ class TranslatedFormatter(Formatter):
     def get_offset(self) -> str:
         return self.inner.get_offset()
 
-
+# %% ../../nbs/blocks/translation.ipynb #a8f66142
 def translate_figure(fig: Figure, words: dict[str, str]) -> list[str]:
     "Put the texts of `fig` into the language of `words`; what is left as it was, sorted: data names and missing words."
     left = set()

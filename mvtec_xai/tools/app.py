@@ -150,7 +150,7 @@ def build_page(bench: Workbench) -> gr.Blocks:
         )
     return page
 
-
+# %% ../../nbs/tools/app.ipynb #ed7e27ec
 def _gallery(bench: Workbench) -> gr.Gallery:
     words = bench.words
     value = [
@@ -188,7 +188,7 @@ def serve(
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
 
-
+# %% ../../nbs/tools/app.ipynb #1b5c2d04
 def _listen(host: str, port: int) -> socket.socket:
     if host not in ("127.0.0.1", "localhost"):
         print(f"{host}: whoever reaches this machine over the network can open the page", file=sys.stderr)

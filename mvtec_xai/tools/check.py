@@ -69,7 +69,7 @@ def check_dataset(root: str | Path) -> pd.DataFrame:
         path=[Path(p).relative_to(root).as_posix() if Path(p).is_absolute() else p for p in table.path]
     )
 
-
+# %% ../../nbs/tools/check.ipynb #1e0559e9
 def _look(row) -> tuple[list[tuple], str]:
     "What is wrong with one image and its mask; and a hash of the image's content."
     digest = hashlib.blake2b(Path(row.path).read_bytes(), digest_size=16).hexdigest()

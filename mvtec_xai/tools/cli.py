@@ -47,7 +47,7 @@ def data_download(
 
     print(download_mvtec(root, archive))
 
-
+# %% ../../nbs/tools/cli.ipynb #0a1af27a
 @data.command("check")
 def data_check(root: Annotated[Path, typer.Argument(help="Folder of the categories.")]) -> None:
     "Say what is in a data set, and list what is wrong with it."
@@ -132,7 +132,7 @@ def _check_inputs(
             else "--weights needs --backbone, the timm name of their network"
         )
 
-
+# %% ../../nbs/tools/cli.ipynb #c5a1688b
 def _report_of(plan, manifest: dict) -> str | None:
     "Build the report of a run whose phases are all done; what went wrong, or None."
     from mvtec_xai.tools.report import build_report

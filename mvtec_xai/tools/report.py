@@ -34,7 +34,7 @@ def parameters_of(
         found[path.stem] = {s.targets[0].id: ast.literal_eval(s.value) for s in statements}
     return found
 
-
+# %% ../../nbs/tools/report.ipynb #cedbee72
 def origin_of(
     figures: Path,
     run: Path,  # where the manifest of the figures would lie

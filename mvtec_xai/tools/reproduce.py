@@ -99,7 +99,7 @@ class Plan:
             )
         return values
 
-
+# %% ../../nbs/tools/reproduce.ipynb #c7339257
 def parameter_names(notebook: Path) -> set[str]:
     "The names set in the cell tagged `parameters`."
     cells = [
@@ -150,7 +150,7 @@ def source_digest(notebook: Path) -> str:
     seen |= {page.name: page.read_text(encoding="utf-8") for page in pages}
     return hashlib.sha256(json.dumps([code, sorted(seen.items())]).encode()).hexdigest()
 
-
+# %% ../../nbs/tools/reproduce.ipynb #ef3184ed
 def files_digest(folders: Sequence[Path]) -> str:
     "Hash the names, sizes and times of change of all files under `folders`, wherever these lie."
     files = sorted((p, folder.parent) for folder in folders for p in folder.rglob("*") if p.is_file())
@@ -201,7 +201,7 @@ PACKAGES = (
     "papermill",
 )
 
-
+# %% ../../nbs/tools/reproduce.ipynb #5861aea3
 def about(plan: Plan) -> dict:
     "What is the same for all phases of a run."
     import torch
@@ -261,7 +261,7 @@ KEEP_MEMORY = {
 class PhaseError(RuntimeError):
     "A phase failed; the message holds the notebook's own error and where its executed copy is."
 
-
+# %% ../../nbs/tools/reproduce.ipynb #60acf60f
 def run_phase(plan: Plan, phase: str) -> dict:
     "Execute the notebook of `phase`; its record for the manifest."
     marks, executed, started = (
@@ -331,7 +331,7 @@ def reproduce(
             say(f"[{number}/{len(chosen)}] {phase:<15} {record['seconds']:.0f} s")
     return manifest
 
-
+# %% ../../nbs/tools/reproduce.ipynb #fbd5c1a4
 def _phase(number: str, phases: Sequence[str]) -> str:
     found = [p for p in phases if number in (p, p[:2])]
     if not found:
