@@ -32,7 +32,7 @@ def failed_detection(run) -> list[str]:
         "image AUROC at least 0.9": mean.image_auroc >= 0.9,
         "above the linear probe, or nearly": mean.image_auroc >= mean.probe_auroc - 0.02,
         "F1 above calling everything defective": mean.f1 > mean.all_defective_f1 + 0.01,
-        "calibration error at most 0.2": mean.ece <= 0.2,  # ten bins of four images
+        "calibration error at most 0.15": mean.ece <= 0.15,  # ten bins of four images
     }
     return [name for name, passed in gates.items() if not passed]
 
