@@ -16,19 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from sklearn.metrics import roc_auc_score
-from torch.nn import functional as F
 
 from mvtec_xai.blocks.categories import read_augmentations
+from mvtec_xai.blocks.evaluation import measure_maps, with_intervals
 from mvtec_xai.blocks.examples import Examples, make_examples
-from mvtec_xai.blocks.metrics import (
-    bootstrap_draws,
-    central_interval,
-    count_pixels,
-    pixel_measures,
-    pointing_hits,
-)
+from mvtec_xai.blocks.metrics import defect_masks
 from mvtec_xai.blocks.protocol import scoring_members
 from mvtec_xai.blocks.runs import atomic_path, read_json, read_table
 from mvtec_xai.classifier import HeadConfig, load_detector, load_extractor, score_maps, train_heads
@@ -55,51 +48,6 @@ def label_heads(
         )[0]
     wanted = {pair: [(pair, k) for k in range(ensemble_size)] for pair in trained}
     return {f: [trained[pair](k) for pair, k in scoring_members(wanted, f, folds)] for f in range(folds)}
-
-
-def defect_masks(masks: np.ndarray, side: int) -> np.ndarray:
-    "Masks (n, h, w) at `side` pixels, bool: those that are half defective; of a defect too fine for that, the most defective."
-    share = F.adaptive_avg_pool2d(torch.from_numpy(masks).float()[:, None], side)[:, 0].numpy()
-    return share >= np.minimum(0.5, np.maximum(share.max(axis=(1, 2), keepdims=True), 1e-6))
-
-
-def score(
-    maps: np.ndarray, masks: np.ndarray, logit: np.ndarray, known: pd.DataFrame, seed: int
-) -> tuple[dict, dict]:
-    "Measures of a category, and their bootstrap draws."
-    counts, defective = count_pixels(maps, masks), masks.any(axis=(1, 2))
-    hits = pointing_hits(maps, masks)[defective].astype(float)
-    row = {
-        "images": len(known),
-        "image_auroc": roc_auc_score(known.label, logit),
-        **pixel_measures(counts),
-        "pointing": hits.mean(),
-    }
-    strata = known.defect.to_numpy()
-    draws = {
-        name: bootstrap_draws(lambda rows, name=name: pixel_measures(counts, rows)[name], strata, 100, seed)
-        for name in ("pixel_auroc", "aupro")
-    }
-    draws["pointing"] = bootstrap_draws(lambda rows: hits[rows].mean(), strata[defective], 100, seed)
-    return row, draws
-
-
-def with_means(table: pd.DataFrame, draws: dict[tuple[str, str], dict]) -> pd.DataFrame:
-    "Add the means over the categories, and the 95 % intervals of `draws`, by (category, heads)."
-    means = (
-        table.groupby(["heads", "learned_from"], sort=False)
-        .mean(numeric_only=True)
-        .reset_index()
-        .assign(category="mean")
-    )
-    for kind in means.heads:
-        own = [d for (_, k), d in draws.items() if k == kind]
-        draws["mean", kind] = {name: np.mean([d[name] for d in own], axis=0) for name in own[0]}
-    table = pd.concat([table, means], ignore_index=True)
-    for k, row in table.iterrows():
-        for name, values in draws[row.category, row.heads].items():
-            table.loc[k, [f"{name}_low", f"{name}_high"]] = central_interval(values)
-    return table
 
 
 def main() -> None:
@@ -151,11 +99,13 @@ def main() -> None:
             seen = {f: [m[at] for m in examples.maps] for f, at in parts.items()}
             logit = np.concatenate([score_maps(ensembles[f], seen[f]) for f in parts])
             maps = upsample(np.concatenate([explain_heads(ensembles[f], seen[f]) for f in parts]), args.side)
-            row, draws[category, kind] = score(maps, masks, logit, own, settings["seed"])
+            strata, auroc = own.defect.to_numpy(), roc_auc_score(own.label, logit)
+            measured, draws[category, kind] = measure_maps(maps, masks, strata, seed=settings["seed"])
+            row = {"images": len(own), "image_auroc": auroc, **measured}
             rows.append({"category": category, "heads": kind, "learned_from": LEARNED_FROM[kind], **row})
             print({k: round(v, 4) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
     with atomic_path(args.out / "explanations.csv") as path:
-        with_means(pd.DataFrame(rows), draws).to_csv(path, index=False, float_format="%.6g")
+        with_intervals(pd.DataFrame(rows), draws, by="heads").to_csv(path, index=False, float_format="%.6g")
 
 
 if __name__ == "__main__":

@@ -19,9 +19,10 @@ import lightning as L
 import numpy as np
 import pandas as pd
 import torch
-from explanations import LEARNED_FROM, defect_masks, score, with_means
+from explanations import LEARNED_FROM
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
@@ -29,8 +30,10 @@ from torch.utils.data import TensorDataset
 from mvtec_xai.blocks.augmentation import Augmentation, augment
 from mvtec_xai.blocks.backbones import Normalize, create_backbone
 from mvtec_xai.blocks.categories import read_augmentations
+from mvtec_xai.blocks.evaluation import measure_maps, with_intervals
+from mvtec_xai.blocks.metrics import defect_masks
 from mvtec_xai.blocks.runs import atomic_path, read_table
-from mvtec_xai.blocks.training import balanced_weights, fit, make_loader
+from mvtec_xai.blocks.training import balanced_weights, make_loader, run_trainer
 from mvtec_xai.data import ImageCache
 from mvtec_xai.gradcam import cam_class, upsample
 
@@ -175,7 +178,9 @@ def main() -> None:
         )
         weights = np.tile(balanced_weights(known.iloc[learn]), VIEWS + 1)
         batches = make_loader(seen, BATCH, weights, args.steps * BATCH, args.seed + int(fold))
-        upper = fit(FineTuning(halves(len(names))[1], args.steps), batches).upper.cpu()
+        upper = halves(len(names))[1]
+        run_trainer(FineTuning(upper, args.steps), batches)
+        upper.eval().cpu()
         at = np.flatnonzero((known.folder == "test") & (known.fold == fold))  # the test images come first
         own, sample = grids[0][at], np.random.default_rng(args.seed).choice(learn, 64, replace=False)
         with torch.no_grad():
@@ -194,10 +199,12 @@ def main() -> None:
         at = part.index.to_numpy()
         masks = defect_masks(cache.masks[tested.index.to_numpy()[at]], args.side)
         for name in KINDS:
-            row, draws[category, name] = score(maps[name][at], masks, logit[at], part, args.seed)
+            strata, auroc = part.defect.to_numpy(), roc_auc_score(part.label, logit[at])
+            measured, draws[category, name] = measure_maps(maps[name][at], masks, strata, seed=args.seed)
+            row = {"images": len(part), "image_auroc": auroc, **measured}
             rows.append({"category": category, "heads": name, "learned_from": LEARNED_FROM["labels"], **row})
     with atomic_path(args.out / "finetuned.csv") as path:
-        with_means(pd.DataFrame(rows), draws).to_csv(path, index=False, float_format="%.6g")
+        with_intervals(pd.DataFrame(rows), draws, by="heads").to_csv(path, index=False, float_format="%.6g")
 
 
 if __name__ == "__main__":

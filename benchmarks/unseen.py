@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from explanations import defect_masks, score
-from scipy.stats import binomtest
 from sklearn.metrics import f1_score, roc_auc_score
 
 from mvtec_xai.blocks.calibration import expected_calibration_error
+from mvtec_xai.blocks.evaluation import mean_over_categories, measure_maps, rate_with_interval
 from mvtec_xai.blocks.images import read_mask
-from mvtec_xai.blocks.metrics import bootstrap_interval, central_interval
+from mvtec_xai.blocks.metrics import bootstrap_interval, central_interval, defect_masks
 from mvtec_xai.blocks.runs import atomic_path
 from mvtec_xai.data import assign_folds, index_dataset
 from mvtec_xai.gradcam import explain_heads, upsample
@@ -56,8 +55,8 @@ def inspect_unseen(pipeline: InspectionPipeline, unseen: pd.DataFrame) -> tuple[
 
 def rate(count: int, of: int) -> dict:
     "A rate of `count` in `of`, with its interval."
-    interval = binomtest(count, of).proportion_ci(method="exact")
-    return {"value": count / of, "low": interval.low, "high": interval.high, "count": count, "of": of}
+    row = rate_with_interval(count, of)
+    return {"value": row.pop("measured"), **row, "count": count, "of": of}
 
 
 def mean_over(table: pd.DataFrame, measure) -> dict:
@@ -65,7 +64,7 @@ def mean_over(table: pd.DataFrame, measure) -> dict:
     table = table.reset_index(drop=True)
 
     def value(rows: np.ndarray) -> float:
-        return float(np.mean([measure(part) for _, part in table.iloc[rows].groupby("category")]))
+        return mean_over_categories(table.iloc[rows], measure)
 
     low, high = bootstrap_interval(value, (table.category + "/" + table.defect).to_numpy(), 500)
     return {"value": value(np.arange(len(table))), "low": low, "high": high, "of": len(table)}
@@ -93,14 +92,12 @@ def measure_decisions(decided: pd.DataFrame) -> dict[str, dict]:
     }
 
 
-def measure_maps(unseen: pd.DataFrame, maps: np.ndarray, masks: np.ndarray) -> dict[str, dict]:
+def measure_explanations(unseen: pd.DataFrame, maps: np.ndarray, masks: np.ndarray) -> dict[str, dict]:
     "Means of the pixel measures over the categories with masks."
     known, table = (unseen.label == 0) | unseen.mask_path.notna(), []
     for category in sorted(set(unseen.category[unseen.mask_path.notna()])):
         own = np.flatnonzero(known & (unseen.category == category))
-        table.append(
-            score(maps[own], masks[own], unseen.probability.to_numpy()[own], unseen.iloc[own], seed=0)
-        )
+        table.append(measure_maps(maps[own], masks[own], unseen.defect.to_numpy()[own]))
     rows, draws = zip(*table, strict=True)
     measured = {}
     for name, key in (("pixel AUROC", "pixel_auroc"), ("AUPRO", "aupro"), ("pointing", "pointing")):
@@ -159,7 +156,7 @@ def main() -> None:
         ),
         SIDE,
     )
-    measured = measure_decisions(decided) | measure_maps(decided, upsample(maps, SIDE), masks)
+    measured = measure_decisions(decided) | measure_explanations(decided, upsample(maps, SIDE), masks)
     claims = stated(run)
     table = pd.DataFrame([{"measure": name, "stated": claims[name], **row} for name, row in measured.items()])
     decided.drop(columns=["path", "mask_path"]).to_parquet(out / "decided.parquet")
