@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from .blocks.backbones import FeatureExtractor, bare_backbone, fuse_batchnorm
 from .blocks.examples import Examples, HeadData
+from .blocks.images import to_tensor
 from .blocks.memory import BANKS, MemoryBank
 from .blocks.protocol import pair_splits, scoring_members
 from .blocks.runs import read_json, read_tensors, write_tensors
@@ -190,10 +191,7 @@ def describe_images(
     "The maps that the heads look at, (n, c, h', w') each, float16, on the CPU."
     device, parts = next(detector.parameters()).device, []
     for start in range(0, len(images), batch):
-        x = (
-            torch.from_numpy(np.array(images[start : start + batch])).permute(0, 3, 1, 2).to(device).float()
-            / 255
-        )
+        x = to_tensor(images[start : start + batch]).to(device)
         parts.append([m.half().cpu() for m in detector.describe(x)])
     return [torch.cat(grid) for grid in zip(*parts, strict=True)]
 

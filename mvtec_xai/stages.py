@@ -14,17 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvtec_xai.autoencoder import (
-    DEPTH,
-    error_maps,
-    fuse,
-    load_autoencoder,
-    percentile_among,
-    reconstruction_error,
-)
+from .autoencoder import DEPTH, error_maps, load_autoencoder, percentile_among, reconstruction_error
 from .blocks.backbones import FeatureExtractor
 from .blocks.calibration import to_probability
+from .blocks.images import to_tensor
 from .blocks.runs import read_json, read_tensors
+from .blocks.verification import fuse
 from .classifier import Detector, load_detector, score_maps
 from .contrastive import describe_defects, load_prototype_classifier
 from .gradcam import cam_class, explain_heads
@@ -182,16 +177,13 @@ class NameType(Stage):
 
     def name(self, task: Task) -> None:
         "Fill in type, distances and the most similar known defects, from the image, its maps and its region."
-        inspection, image = task.inspection, torch.from_numpy(task.image.copy())
+        inspection = task.inspection
         model, memory = (
             self.classifiers[inspection.category],
             self.shared.detectors[inspection.category].memory,
         )
-        picture, region = (
-            image.permute(2, 0, 1)[None].float() / 255,
-            torch.from_numpy(inspection.region)[None],
-        )
-        features = describe_defects(self.shared.extractor, memory, picture, task.maps, region.float())
+        image, region = to_tensor(task.image[None]), torch.from_numpy(inspection.region)[None].float()
+        features = describe_defects(self.shared.extractor, memory, image, task.maps, region)
         embedding = model.embed(features)
         inspection.defect_type, inspection.type_confidence = model.name(embedding)[0]
         inspection.type_distances = dict(

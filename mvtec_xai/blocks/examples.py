@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from .augmentation import Augmentation, random_grid, relight, resample
 from .backbones import FeatureExtractor, pool_maps
+from .images import to_tensor
 from .memory import MemoryBank, fit_memory_banks
 
 # %% ../../nbs/blocks/examples.ipynb #e2099300
@@ -49,7 +50,7 @@ def pass_through(
     "Yield (maps, defective share of each patch, pooled maps) of small batches of `rows`, altered as `allowed`."
     device = next(extractor.parameters()).device
     for part in np.array_split(rows, -(-len(rows) // 4)):
-        x = torch.from_numpy(images[part]).permute(0, 3, 1, 2).float() / 255
+        x = to_tensor(images[part])
         mask = torch.from_numpy(masks[part])[:, None].float()
         if allowed:
             grid = random_grid(x, [allowed] * len(x), generator)

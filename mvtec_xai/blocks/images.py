@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SUFFIXES', 'LARGEST', 'TAKEN', 'read_image', 'picture_to_rgb', 'resize_image', 'read_mask', 'to_uint8', 'to_rgb',
-           'several', 'one_each']
+           'several', 'one_each', 'to_tensor']
 
 # %% ../../nbs/blocks/images.ipynb #fa9b7171
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+import torch
 from torch import Tensor
 
 # %% ../../nbs/blocks/images.ipynb #f7d7cf5b
@@ -149,3 +150,10 @@ def one_each(
             f"{images} images and {len(given)} categories: give one category for all images, or one for each"
         )
     return given
+
+# %% ../../nbs/blocks/images.ipynb #c9a33ded
+def to_tensor(
+    images: np.ndarray,  # (n, h, w, 3) uint8
+) -> Tensor:
+    "Convert images to a tensor (n, 3, h, w), RGB in 0..1."
+    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255
