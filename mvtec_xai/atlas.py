@@ -20,7 +20,6 @@ import pandas as pd
 from PIL import Image
 from plotly.offline import get_plotlyjs
 from scipy.cluster.hierarchy import linkage
-from scipy.ndimage import binary_dilation, binary_erosion
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import procrustes
 from scipy.spatial.distance import cdist, squareform
@@ -29,6 +28,8 @@ from sklearn.manifold import TSNE, trustworthiness
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from threadpoolctl import threadpool_limits
 
+from .blocks.images import resize_image
+from .blocks.overlays import outline
 from .blocks.plots import OKABE_ITO
 
 # %% ../nbs/05_atlas.ipynb #a10e5bd7
@@ -196,13 +197,9 @@ def thumbnail(
     region: np.ndarray,  # (h, w) bool, to be outlined; may be empty
     side: int = 88,  # pixels
 ) -> str:
-    "A square JPEG as a data URI."
-    small = np.array(Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS))
-    inside = np.asarray(Image.fromarray(region).resize((side, side), Image.Resampling.NEAREST))
-    small[binary_dilation(inside) & ~inside] = 0
-    small[inside & ~binary_erosion(inside)] = 255
-    file = BytesIO()
-    Image.fromarray(small).save(file, "JPEG", quality=70, optimize=True)
+    "Draw a square JPEG, as a data URI."
+    small, file = resize_image(image, side), BytesIO()
+    Image.fromarray(outline(small, region)).save(file, "JPEG", quality=70, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 # %% ../nbs/05_atlas.ipynb #d92c316f

@@ -6,7 +6,7 @@
 __all__ = ['LOSSES', 'masked_average_pooling', 'roi_crop', 'describe_defects', 'ProjectionHead', 'EmbeddingLoss', 'train_encoder',
            'PrototypeClassifier', 'fit_prototypes', 'fit_temperature', 'load_prototype_classifier']
 
-# %% ../nbs/04_contrastive.ipynb #f4856190
+# %% ../nbs/04_contrastive.ipynb #90294e20
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,42 +18,42 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
-from .blocks.memory import MemoryBank
-
 from .blocks.backbones import FeatureExtractor
+from .blocks.memory import MemoryBank
 from .blocks.runs import read_json, read_tensors
 from .blocks.training import fit, make_loader
 
-# %% ../nbs/04_contrastive.ipynb #2fdaaa7e
+# %% ../nbs/04_contrastive.ipynb #a9ee48b6
 def masked_average_pooling(
     maps: Sequence[Tensor],  # (n, c, h', w') each, as from `MemoryBank`
-    regions: Tensor,  # (n, h, w), 0..1, how much of each pixel belongs to the region; the whole image where it is empty
+    regions: Tensor,  # (n, h, w), 0..1, share of each pixel in the region; the whole image where it is empty
 ) -> Tensor:
-    "Features (n, 2 x channels): the means of the maps over the region, each map's of unit length, then over the whole image."
-    found = []
-    for weight in (regions + (regions.sum(dim=(1, 2), keepdim=True) == 0), torch.ones_like(regions)):
+    "Average maps over the region, each of unit length, and over the whole image: features (n, 2 x channels)."
+    whole, found = torch.ones_like(regions), []
+    for weight in (regions + (regions.sum(dim=(1, 2), keepdim=True) == 0), whole):
         for x in maps:
             share = F.adaptive_avg_pool2d(weight[:, None].float(), x.shape[-2:])
             mean = (x.float() * share).sum(dim=(2, 3)) / share.sum(dim=(2, 3))
             found.append(F.normalize(mean, dim=1))
     return torch.cat(found, dim=1)
 
-# %% ../nbs/04_contrastive.ipynb #99948ae4
+# %% ../nbs/04_contrastive.ipynb #cc1e998c
 def roi_crop(
     images: Tensor,  # (n, 3, s, s)
     regions: Tensor,  # (n, s, s), 0..1
     least: float = 0.35,  # of the image's side, for the side of the square
     margin: float = 0.4,  # of the region's longer side, around it
 ) -> tuple[Tensor, Tensor]:
-    "Images (n, 3, s, s) and regions (n, s, s) of the square around each region, enlarged; the whole image where a region is empty."
+    """Crop the square around each region and enlarge it: images (n, 3, s, s), regions (n, s, s).
+
+    Where a region is empty the whole image is returned.
+    """
     size, squares = images.shape[-1], []
     for picture in torch.cat([images, regions[:, None].to(images)], dim=1):
         inside = torch.nonzero(picture[3] > 0.5)
-        first, last = (
-            (inside.amin(dim=0), inside.amax(dim=0) + 1)
-            if len(inside)
-            else (torch.zeros(2), torch.full((2,), size))
-        )
+        first, last = torch.zeros(2), torch.full((2,), size)
+        if len(inside):
+            first, last = inside.amin(dim=0), inside.amax(dim=0) + 1
         side = round(min(size, max(least * size, (1 + margin) * float((last - first).max()))))
         top, left = ((first + last - side) // 2).clamp(0, size - side).int().tolist()
         square = picture[None, :, top : top + side, left : left + side]
@@ -61,7 +61,7 @@ def roi_crop(
     closer = torch.cat(squares)
     return closer[:, :3], closer[:, 3]
 
-# %% ../nbs/04_contrastive.ipynb #ecefb314
+# %% ../nbs/04_contrastive.ipynb #a5f1bbfe
 @torch.no_grad()
 def describe_defects(
     extractor: FeatureExtractor,
@@ -70,20 +70,15 @@ def describe_defects(
     maps: Sequence[Tensor],  # (n, c, h', w') each, `memory(extractor(images))`
     regions: Tensor,  # (n, s, s), 0..1
 ) -> Tensor:
-    "Features (n, 2, d), on the CPU: `masked_average_pooling` of the images, and those of their close-ups."
+    "Describe defects by `masked_average_pooling`, from afar and from near: features (n, 2, d), on the CPU."
     closer, outlined = roi_crop(images, regions)
     again = memory(extractor(closer.to(next(extractor.parameters()).device)))
-    return torch.stack(
-        [masked_average_pooling([m.cpu() for m in x], r) for x, r in ((maps, regions), (again, outlined))],
-        dim=1,
-    )
+    looks = [([m.cpu() for m in x], r) for x, r in ((maps, regions), (again, outlined))]
+    return torch.stack([masked_average_pooling(*look) for look in looks], dim=1)
 
-# %% ../nbs/04_contrastive.ipynb #2a592d47
-LOSSES = ("supcon", "simclr", "cross_entropy")
-
-
+# %% ../nbs/04_contrastive.ipynb #cd996942
 class ProjectionHead(nn.Module):
-    "Features (n, 2, d), as from `describe_defects`, to embeddings (n, 128) of unit length, a half of them from each look."
+    "Features (n, 2, d), as from `describe_defects`, to embeddings (n, 128) of unit length, half from each look."
 
     def __init__(self, features: int, dimensions: int = 128):
         super().__init__()
@@ -95,38 +90,30 @@ class ProjectionHead(nn.Module):
         x = (x - self.mean) / self.std
         if self.training:
             x = 2 * x * (torch.rand_like(x) < 0.5)  # as nn.Dropout, whose mask takes most of a step here
-        looks = x.unbind(dim=1)
-        return (
-            torch.cat(
-                [F.normalize(layer(look), dim=1) for layer, look in zip(self.project, looks, strict=True)],
-                dim=1,
-            )
-            / 2**0.5
-        )
+        looks = zip(self.project, x.unbind(dim=1), strict=True)
+        return torch.cat([F.normalize(layer(look), dim=1) for layer, look in looks], dim=1) / 2**0.5
 
-# %% ../nbs/04_contrastive.ipynb #27238871
+# %% ../nbs/04_contrastive.ipynb #548d9d8b
 class EmbeddingLoss(nn.Module):
     "The loss of a batch (features, codes); what shares a code is drawn together."
 
     def __init__(self, loss: str, codes: int, dimensions: int = 128):
         super().__init__()
-        from pytorch_metric_learning.losses import (
-            NormalizedSoftmaxLoss,
-            SupConLoss,
-        )  # takes seconds, and only training needs them
+        from pytorch_metric_learning import losses  # takes seconds, and only training needs it
 
-        by_code = loss == "cross_entropy"
-        self.criterion = (
-            NormalizedSoftmaxLoss(codes, dimensions, temperature=0.1)
-            if by_code
-            else SupConLoss(temperature=0.1)
-        )
+        if loss == "cross_entropy":
+            self.criterion = losses.NormalizedSoftmaxLoss(codes, dimensions, temperature=0.1)
+        else:
+            self.criterion = losses.SupConLoss(temperature=0.1)
 
     def forward(self, encoder: ProjectionHead, batch: tuple) -> Tensor:
         features, codes = batch
         return self.criterion(encoder(features), codes)
 
-# %% ../nbs/04_contrastive.ipynb #e8846c15
+# %% ../nbs/04_contrastive.ipynb #94f1dcc5
+LOSSES = ("supcon", "simclr", "cross_entropy")
+
+
 def train_encoder(
     features: Tensor,  # (views, n, 2, d)
     types: np.ndarray,  # (n,), names
@@ -144,14 +131,12 @@ def train_encoder(
     encoder, flat = ProjectionHead(features.shape[-1]), features.flatten(0, 1)
     encoder.mean.copy_(flat.mean(dim=0))
     encoder.std.copy_(flat.std(dim=0) + 1e-4)
-    batches = make_loader(
-        TensorDataset(flat, torch.from_numpy(codes)), batch, np.ones(len(flat)), steps * batch, seed
-    )
-    return fit(
-        encoder, EmbeddingLoss(loss, len(names)), batches, learning_rate=2e-3, weight_decay=0.05, warm_up=0.3
-    )
+    data = TensorDataset(flat, torch.from_numpy(codes))
+    batches = make_loader(data, batch, np.ones(len(flat)), steps * batch, seed)
+    criterion = EmbeddingLoss(loss, len(names))
+    return fit(encoder, criterion, batches, learning_rate=2e-3, weight_decay=0.05, warm_up=0.3)
 
-# %% ../nbs/04_contrastive.ipynb #e1751a83
+# %% ../nbs/04_contrastive.ipynb #435f3c80
 @dataclass
 class PrototypeClassifier:
     "What is needed to name a defect of one category."
@@ -164,28 +149,23 @@ class PrototypeClassifier:
 
     @torch.no_grad()
     def embed(self, features: Tensor) -> Tensor:
-        "Embeddings (n, e) of features (n, 2, d)."
+        "Embed features (n, 2, d): (n, e)."
         return self.encoder(features)
 
     def distances(self, embeddings: Tensor) -> Tensor:
-        "Distances (n, types) to the nearest prototype of each type, 0..2."
-        return (
-            torch.cdist(embeddings, self.prototypes.flatten(0, 1))
-            .unflatten(1, self.prototypes.shape[:2])
-            .amin(dim=2)
-        )
+        "Measure distances (n, types) to the nearest prototype of each type, 0..2."
+        found = torch.cdist(embeddings, self.prototypes.flatten(0, 1))
+        return found.unflatten(1, self.prototypes.shape[:2]).amin(dim=2)
 
     def name(self, embeddings: Tensor) -> list[tuple[str, float]]:
-        "(type or `unknown`, confidence 0..1) of each embedding."
+        "Name each embedding: (type or `unknown`, confidence 0..1)."
         distances = self.distances(embeddings)
         confidence, nearest = F.softmax(-distances / self.temperature, dim=1).max(dim=1)
         far = distances.min(dim=1).values > self.open_set_threshold
-        return [
-            ("unknown" if f else self.types[i], float(p))
-            for f, i, p in zip(far, nearest, confidence, strict=True)
-        ]
+        names = ["unknown" if f else self.types[i] for f, i in zip(far, nearest, strict=True)]
+        return list(zip(names, confidence.tolist(), strict=True))
 
-# %% ../nbs/04_contrastive.ipynb #40222bdf
+# %% ../nbs/04_contrastive.ipynb #96f1f043
 def fit_prototypes(
     encoder: nn.Module,
     features: Tensor,  # (n, 2, d), of known defects
@@ -201,18 +181,14 @@ def fit_prototypes(
 
 
 def _centres(embeddings: Tensor, count: int) -> Tensor:
-    from sklearn.cluster import KMeans  # takes a second, and inference needs none of it
+    clusters, label = min(count, len(embeddings)), torch.zeros(len(embeddings), dtype=int)
+    if clusters > 1:
+        from sklearn.cluster import KMeans  # takes a second, and inference needs none of it
 
-    clusters = min(count, len(embeddings))
-    found = (
-        KMeans(clusters, n_init=4, random_state=0).fit_predict(embeddings.numpy())
-        if clusters > 1
-        else np.zeros(len(embeddings), int)
-    )
-    label = torch.from_numpy(found)
-    return F.normalize(
-        torch.stack([embeddings[label == k % clusters].mean(dim=0) for k in range(count)]), dim=1
-    )
+        found = KMeans(clusters, n_init=4, random_state=0).fit_predict(embeddings.numpy())
+        label = torch.from_numpy(found)
+    means = [embeddings[label == k % clusters].mean(dim=0) for k in range(count)]
+    return F.normalize(torch.stack(means), dim=1)
 
 # %% ../nbs/04_contrastive.ipynb #0d576846
 def fit_temperature(
@@ -227,17 +203,16 @@ def fit_temperature(
 
     return float(min(np.geomspace(0.01, 1, 41), key=surprise)) if known else 0.1
 
-# %% ../nbs/04_contrastive.ipynb #5adb0e05
+# %% ../nbs/04_contrastive.ipynb #7594146f
 def load_prototype_classifier(
     folder: str | Path,  # RUN/04_contrastive
     category: str,
 ) -> PrototypeClassifier:
-    "The deployable type model of a category, on the CPU."
+    "Load the deployable classifier of a category, on the CPU."
     config = read_json(Path(folder) / "config.json")["categories"][category]
     tensors = read_tensors(Path(folder) / f"{category}.safetensors")
     prototypes = tensors.pop("prototypes")
     encoder = ProjectionHead(tensors["mean"].shape[1], prototypes.shape[2])
     encoder.load_state_dict(tensors)
-    return PrototypeClassifier(
-        encoder.eval(), config["types"], prototypes, config["open_set_threshold"], config["temperature"]
-    )
+    limits = config["open_set_threshold"], config["temperature"]
+    return PrototypeClassifier(encoder.eval(), config["types"], prototypes, *limits)

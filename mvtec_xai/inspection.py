@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 
 from .blocks.images import to_rgb
+from .blocks.overlays import outline, overlay
 from .gradcam import outline_region, upsample
 
 # %% ../nbs/inspection.ipynb #3b3fa7ba
@@ -93,14 +94,13 @@ def _draw(inspection: Inspection):
 
     image = to_rgb(inspection.pixels if inspection.path is None else inspection.path)
     fig, axes = plt.subplots(1, 2, figsize=(5, 2.9))
-    for ax in axes:
-        ax.imshow(image)
-        ax.axis("off")
+    explained = image
     if inspection.score_map is not None:
-        extent, region = (0, image.shape[1], image.shape[0], 0), inspection.region
-        axes[1].imshow(inspection.anomaly_map, vmin=0, vmax=inspection.colour_limit, alpha=0.5, extent=extent)
-        if region.any():
-            axes[1].contour(region, [0.5], colors="white", linewidths=1, extent=extent, origin="upper")
+        heated = overlay(image, inspection.anomaly_map, inspection.colour_limit)
+        explained = outline(heated, inspection.region)
+    for ax, shown in zip(axes, (image, explained), strict=True):
+        ax.imshow(shown)
+        ax.axis("off")
     style = {"color": VERDICT_COLOURS[inspection.verdict], "fontweight": "bold"}
     axes[0].set_title(f"{inspection.category}: {inspection.verdict}", **style)
     kind = f", {inspection.defect_type} ({inspection.type_confidence:.0%})" if inspection.defect_type else ""

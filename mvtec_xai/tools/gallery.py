@@ -13,11 +13,10 @@ from pathlib import PurePosixPath
 from urllib.parse import quote
 
 import numpy as np
-from matplotlib import colormaps
 from PIL import Image
-from scipy.ndimage import binary_erosion
 
-from ..blocks.plots import MAP_COLOURS, VERDICT_COLOURS
+from ..blocks.overlays import outline, overlay
+from ..blocks.plots import VERDICT_COLOURS
 from ..inspection import Inspection
 
 # %% ../../nbs/tools/gallery.ipynb #8cb6fa06
@@ -27,19 +26,11 @@ def thumbnail(
     side: int = 224,  # pixels
 ) -> Image.Image:
     "Draw the image (side, side) with its map and the outline of its region."
-    square, smooth = (side, side), Image.Resampling.BILINEAR
-    picture = Image.fromarray(image).resize(square, smooth)
+    picture = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)
     if inspection.score_map is None:
         return picture
-    pixels = np.asarray(picture, dtype=np.float32)
-    heat = (
-        np.asarray(Image.fromarray(inspection.anomaly_map).resize(square, smooth)) / inspection.colour_limit
-    )
-    heat = np.clip(heat, 0, 1)
-    blended = pixels + 0.6 * heat[..., None] * (255 * colormaps[MAP_COLOURS](heat)[..., :3] - pixels)
-    region = np.asarray(Image.fromarray(inspection.region).resize(square, Image.Resampling.NEAREST))
-    blended[region & ~binary_erosion(region, iterations=2)] = 255
-    return Image.fromarray(blended.clip(0, 255).astype(np.uint8))
+    heated = overlay(np.asarray(picture), inspection.anomaly_map, inspection.colour_limit)
+    return Image.fromarray(outline(heated, inspection.region))
 
 # %% ../../nbs/tools/gallery.ipynb #e34c0cc8
 ORDER = ("review", "anomalous", "error", "normal")
