@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from .blocks.metrics import intersection_over_union
 
-# %% ../nbs/02_gradcam.ipynb #8741b441
+# %% ../nbs/02_gradcam.ipynb #29893c06
 class FromMaps(nn.Module):
     "The heads of a detector, on the maps in `maps`, which are set beforehand; `forward` ignores its argument."
 
@@ -27,11 +27,10 @@ class FromMaps(nn.Module):
         self.heads, self.maps = nn.ModuleList(heads), []
 
     def forward(self, _: Tensor) -> Tensor:
-        return torch.stack([head(self.maps)[0] for head in self.heads]).sum(
-            dim=0
-        )  # a sum: each head gets the whole of its own gradient
+        logits = [head(self.maps)[0] for head in self.heads]
+        return torch.stack(logits).sum(dim=0)  # a sum: each head gets the whole of its own gradient
 
-# %% ../nbs/02_gradcam.ipynb #80cbe3de
+# %% ../nbs/02_gradcam.ipynb #c1a99a92
 class Unscaled:
     "Mixed into a CAM of pytorch-grad-cam: maps (n, h, w) keep their values and the grid of their layer."
 
@@ -41,9 +40,7 @@ class Unscaled:
             activation = hooks.activations[k].cpu().numpy()
             gradient = hooks.gradients[k].cpu().numpy() if self.uses_gradients else None
             cam = self.get_cam_image(input_tensor, layer, targets, activation, gradient, eigen_smooth)
-            maps.append(
-                np.maximum(cam, 0) * cam[0].size
-            )  # the library means gradients over places; this makes it their sum
+            maps.append(np.maximum(cam, 0) * cam[0].size)  # a sum over places; the library takes their mean
         return maps
 
     def aggregate_multi_layers(self, maps: list[np.ndarray]) -> np.ndarray:
@@ -82,14 +79,17 @@ def cam_class(method: str) -> type:
     mixed = (Unscaled, ThinEigen) if method == "eigencam" else (Unscaled,)
     return type(f"Unscaled{METHODS[method]}", (*mixed, getattr(pytorch_grad_cam, METHODS[method])), {})
 
-# %% ../nbs/02_gradcam.ipynb #c60f226c
+# %% ../nbs/02_gradcam.ipynb #c9cfc26a
 def explain_heads(
     heads: Sequence[nn.Module],
     maps: Sequence[Tensor],  # as from `Detector.describe`, (n, c, h', w') each
     method: str = "gradcam",  # one of METHODS
     batch: int = 16,
 ) -> np.ndarray:
-    "Explain an ensemble: maps (n, h, w), float32, on its grid, by how much each patch raised the logit, 0 or more; the mean of the heads'."
+    """Explain an ensemble: maps (n, h, w), float32, on its grid; the mean of the heads' maps.
+
+    A value says by how much the patch raised the logit, 0 or more.
+    """
     rest, device = FromMaps(heads), next(heads[0].parameters()).device
     found = []
     with cam_class(method)(rest, [head.hidden for head in heads]) as cam:
@@ -99,22 +99,20 @@ def explain_heads(
             found.append(cam(rest.maps[0], targets=targets).astype(np.float32))
     return np.concatenate(found)
 
-# %% ../nbs/02_gradcam.ipynb #b0e6700c
+# %% ../nbs/02_gradcam.ipynb #ea921120
 def upsample(
     maps: np.ndarray,  # (n, h, w)
     side: int,  # pixels
 ) -> np.ndarray:
-    "Maps (n, side, side), smoothed by half a patch so that the grid does not show."
-    smooth = gaussian_filter(maps, sigma=(0, 0.5, 0.5))
-    return F.interpolate(
-        torch.from_numpy(smooth)[:, None], (side, side), mode="bilinear", align_corners=False
-    )[:, 0].numpy()
+    "Upsample maps to (n, side, side), smoothed by half a patch so that the grid does not show."
+    smooth = torch.from_numpy(gaussian_filter(maps, sigma=(0, 0.5, 0.5)))[:, None]
+    return F.interpolate(smooth, (side, side), mode="bilinear", align_corners=False)[:, 0].numpy()
 
-# %% ../nbs/02_gradcam.ipynb #331d5892
+# %% ../nbs/02_gradcam.ipynb #4d867251
 def rarely_reached(
     maps_of_normals: np.ndarray,  # (n, h, w), validation images that are good
 ) -> float:
-    "What the maxima of good images' maps hardly ever exceed: their 95th percentile."
+    "Return what the maxima of good images' maps hardly ever exceed: their 95th percentile."
     return float(np.quantile(maps_of_normals.max(axis=(1, 2)), 0.95)) + 1e-6
 
 
@@ -123,10 +121,8 @@ def best_iou_threshold(
     masks: np.ndarray,  # (n, h, w) bool
     candidates: np.ndarray,  # thresholds to try
 ) -> float:
-    "The candidate with the greatest mean intersection over union of `maps >= threshold` with `masks`."
-    return float(
-        max(candidates, key=lambda threshold: intersection_over_union(maps >= threshold, masks).mean())
-    )
+    "Find the candidate with the greatest mean intersection over union of `maps >= threshold` with `masks`."
+    return float(max(candidates, key=lambda cut: intersection_over_union(maps >= cut, masks).mean()))
 
 
 def relative_to_top(
