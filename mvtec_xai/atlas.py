@@ -159,7 +159,7 @@ def atlas_page(
     data = data.replace("<", "\\u003c")  # no name can end the script
     return page.replace("__PLOTLY__", get_plotlyjs()).replace("__DATA__", data, 1)
 
-
+# %% ../nbs/05_atlas.ipynb #394cbea5
 def _check_points(points: pd.DataFrame, thumbnails: Sequence[str], place: dict[str, int]) -> None:
     if len(place) < len(points):
         found = f"{len(points) - len(place)} image_ids occur twice"

@@ -54,7 +54,7 @@ class PixelAutoencoder(nn.Module):
 def _halve(inputs: int, outputs: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 4, 2, 1), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.1))
 
-
+# %% ../nbs/03_autoencoder.ipynb #1061ddd3
 def _double(inputs: int, outputs: int) -> nn.Module:
     up = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1)
     return nn.Sequential(up, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.1))

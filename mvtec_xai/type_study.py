@@ -226,7 +226,7 @@ def evaluate_unknown(
     mean = table.groupby("method").mean(numeric_only=True).reset_index().assign(category="mean")
     return pd.concat([table, mean.assign(auroc_low=np.nan, auroc_high=np.nan)], ignore_index=True)
 
-
+# %% ../nbs/type_study.ipynb #9b63aa72
 def _unknown_row(part: pd.DataFrame, seed: int) -> dict:
     y, d, right = (part["is"] == "unknown").to_numpy(), part.distance.to_numpy(), part.right.to_numpy(bool)
     groups = (part.left_out + part["is"]).to_numpy()

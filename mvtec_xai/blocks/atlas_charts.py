@@ -39,7 +39,7 @@ def draw_map(
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.01), "handletextpad": 0, "columnspacing": 0.8}
     ax.legend(ncol=columns, fontsize=6.5, frameon=False, **below)
 
-
+# %% ../../nbs/blocks/atlas_charts.ipynb #f08aa81c
 def plot_maps(
     table: pd.DataFrame,  # category, defect, PLACE_x, PLACE_y
     place: str,
