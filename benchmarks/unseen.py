@@ -22,7 +22,8 @@ from mvtec_xai.blocks.runs import atomic_path
 from mvtec_xai.data import assign_folds, index_dataset
 from mvtec_xai.gradcam import explain_heads, upsample
 from mvtec_xai.pipeline import Clock, InspectionPipeline, Ready, decide
-from mvtec_xai.tools.reproduce import Plan, find_repository, reproduce
+from mvtec_xai.tools.phases import Plan, find_repository
+from mvtec_xai.tools.reproduce import reproduce
 
 SEED = 2026  # of the dealing alone: the phases deal their own folds with another
 SIDE = 224  # pixels, at which maps are compared with masks, as in 02

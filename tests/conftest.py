@@ -12,7 +12,8 @@ import torch
 from mvtec_xai.pipeline import InspectionPipeline
 from mvtec_xai.sample.dataset import make_sample
 from mvtec_xai.stages import Shared, Stage
-from mvtec_xai.tools.reproduce import Plan, reproduce
+from mvtec_xai.tools.phases import Plan
+from mvtec_xai.tools.reproduce import reproduce
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = [  # of inspections.csv: others read it

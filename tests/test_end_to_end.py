@@ -21,14 +21,14 @@ from pypdf import PdfReader
 
 from mvtec_xai import Inspection, InspectionError, InspectionPipeline
 from mvtec_xai.blocks.images import read_image
-from mvtec_xai.tools.reproduce import PROFILES, Plan
+from mvtec_xai.tools.phases import PROFILES, Plan, parameters_of
 
 PHASES = sorted((ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"))
 
 
 def test_overrides_are_parameters_that_exist():
     for phase in TINY.keys() | PROFILES["full"].keys():
-        Plan(ROOT / "nbs", ROOT, ROOT, overrides=TINY | PROFILES["full"]).parameters(phase)
+        parameters_of(Plan(ROOT / "nbs", ROOT, ROOT, overrides=TINY | PROFILES["full"]), phase)
 
 
 def test_every_phase_leaves_its_mark(finished):

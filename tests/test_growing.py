@@ -12,7 +12,8 @@ from mvtec_xai.blocks.runs import read_json, write_json
 from mvtec_xai.sample.dataset import make_sample
 from mvtec_xai.stages import STAGES, Stage
 from mvtec_xai.tools.inspection import inspect_paths
-from mvtec_xai.tools.reproduce import Plan, reproduce
+from mvtec_xai.tools.phases import Plan
+from mvtec_xai.tools.reproduce import reproduce
 
 
 @pytest.fixture(scope="module")

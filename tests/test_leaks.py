@@ -10,7 +10,8 @@ from conftest import ROOT, TINY
 from safetensors.numpy import load_file
 
 from mvtec_xai.blocks.runs import write_table
-from mvtec_xai.tools.reproduce import Plan, reproduce
+from mvtec_xai.tools.phases import Plan
+from mvtec_xai.tools.reproduce import reproduce
 
 FOLD = 0
 

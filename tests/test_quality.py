@@ -9,7 +9,8 @@ import pytest
 from conftest import ROOT
 
 from mvtec_xai.blocks.runs import write_table
-from mvtec_xai.tools.reproduce import Plan, reproduce
+from mvtec_xai.tools.phases import Plan
+from mvtec_xai.tools.reproduce import reproduce
 
 RUN = ROOT / "runs" / "test"  # made by `make test`
 

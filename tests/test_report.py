@@ -16,8 +16,8 @@ from PIL import Image
 from pypdf import PdfReader
 
 from mvtec_xai.tools.cli import _report_of as report_of
+from mvtec_xai.tools.phases import Plan
 from mvtec_xai.tools.report import build_report, gather
-from mvtec_xai.tools.reproduce import Plan
 
 DAY = date(2026, 1, 31)
 MISSING = "no disponible en esta ejecución"

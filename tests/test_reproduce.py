@@ -14,7 +14,8 @@ import pytest
 from conftest import ROOT
 
 import mvtec_xai
-from mvtec_xai.tools.reproduce import PhaseError, Plan, reproduce, source_digest, summary
+from mvtec_xai.tools.phases import Plan, source_digest
+from mvtec_xai.tools.reproduce import PhaseError, reproduce, summary
 
 READS = {"00_data": (), "01_slow": ("00_data",), "02_last": ("01_slow",)}
 CODE = """from pathlib import Path; import time
@@ -50,7 +51,7 @@ def log(plan):
 def test_kill_in_the_middle_and_go_on(plan):
     toy(plan.notebooks, "01_slow", "time.sleep(60)")
     code = (
-        "from mvtec_xai.tools.reproduce import *; from pathlib import Path; "
+        "from mvtec_xai.tools.phases import *; from mvtec_xai.tools.reproduce import *; from pathlib import Path; "
         f"reproduce(Plan(Path({str(plan.notebooks)!r}), Path({str(plan.run)!r}), Path({str(plan.figures)!r}), reads={READS!r}, overrides={{}}))"  # noqa: E501
     )
     process = subprocess.Popen(

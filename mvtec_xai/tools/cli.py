@@ -169,7 +169,7 @@ def report(
     from datetime import date
 
     from mvtec_xai.tools.report import build_report
-    from mvtec_xai.tools.reproduce import find_repository
+    from mvtec_xai.tools.phases import find_repository
 
     repository = find_repository()
     figures = figures or (run / "figures" if run else repository / "figures")
