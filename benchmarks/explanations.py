@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
+from mvtec_xai.blocks.cache import ImageCache
 from mvtec_xai.blocks.categories import read_augmentations
 from mvtec_xai.blocks.evaluation import measure_maps, with_intervals
 from mvtec_xai.blocks.examples import Examples, make_examples
@@ -25,7 +26,6 @@ from mvtec_xai.blocks.metrics import defect_masks
 from mvtec_xai.blocks.protocol import scoring_members
 from mvtec_xai.blocks.runs import atomic_path, read_json, read_table
 from mvtec_xai.classifier import HeadConfig, load_detector, load_extractor, score_maps, train_heads
-from mvtec_xai.data import ImageCache
 from mvtec_xai.gradcam import explain_heads, upsample
 
 LEARNED_FROM = {"masks": "good parts, labels, masks", "labels": "good parts, labels"}

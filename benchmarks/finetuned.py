@@ -29,12 +29,12 @@ from torch.utils.data import TensorDataset
 
 from mvtec_xai.blocks.augmentation import Augmentation, augment
 from mvtec_xai.blocks.backbones import Normalize, create_backbone
+from mvtec_xai.blocks.cache import ImageCache
 from mvtec_xai.blocks.categories import read_augmentations
 from mvtec_xai.blocks.evaluation import measure_maps, with_intervals
 from mvtec_xai.blocks.metrics import defect_masks
 from mvtec_xai.blocks.runs import atomic_path, read_table
 from mvtec_xai.blocks.training import balanced_weights, make_loader, run_trainer
-from mvtec_xai.data import ImageCache
 from mvtec_xai.gradcam import cam_class, upsample
 
 FROZEN = 3  # stages, up to an eighth of the image's side

@@ -33,13 +33,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from mvtec_xai.blocks.backbones import FeatureExtractor, create_backbone
+from mvtec_xai.blocks.cache import ImageCache
 from mvtec_xai.blocks.calibration import best_f1_threshold
 from mvtec_xai.blocks.images import resize_image
 from mvtec_xai.blocks.memory import k_center_greedy
 from mvtec_xai.blocks.metrics import bootstrap_interval, count_pixels, pixel_measures, pointing_hits
 from mvtec_xai.blocks.runs import atomic_path, read_json, read_table, write_json
 from mvtec_xai.classifier import load_extractor
-from mvtec_xai.data import ImageCache
 
 METHODS, BATCH, SIDE = ("patchcore", "padim"), 16, 224
 

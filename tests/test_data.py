@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from mvtec_xai import data
+from mvtec_xai.blocks import cache as caching
 from mvtec_xai.blocks import images
+from mvtec_xai.blocks.cache import ImageCache, build_cache
 from mvtec_xai.blocks.images import read_image
-from mvtec_xai.data import ImageCache, assign_folds, build_cache, index_dataset
+from mvtec_xai.data import assign_folds, index_dataset
 from mvtec_xai.tools.check import check_dataset
 
 
@@ -63,8 +64,13 @@ def test_only_changed_rows_are_decoded_again(folder, monkeypatch):
     build_cache(index, folder / "cache", 8)
     Image.new("RGB", (20, 20), "white").save(folder / "gear/test/chip/1.png")
     decoded = []
-    original = data.read_image
-    monkeypatch.setattr(data, "read_image", lambda path: decoded.append(str(path)) or original(path))
+    original = caching.read_image
+
+    def noted(path, bits):
+        decoded.append(str(path))
+        return original(path, bits)
+
+    monkeypatch.setattr(caching, "read_image", noted)
     cache = build_cache(index, folder / "cache", 8)
     assert decoded == [str(folder / "gear/test/chip/1.png")]
     row = index.index[index.image_id == "gear/test/chip/1"][0]
@@ -79,7 +85,7 @@ def test_a_stopped_build_leaves_the_old_cache(folder, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(data, "resize_image", stop)
+    monkeypatch.setattr(caching, "resize_image", stop)
     with pytest.raises(KeyboardInterrupt):
         build_cache(index, folder / "cache", 8)
     assert ImageCache(folder / "cache").fingerprint == first.fingerprint
