@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from .blocks.images import one_each, resize_image, several, to_rgb
+from .blocks.names import composed
 from .blocks.threads import threaded
 from .inspection import Inspection, InspectionError
-from .stages import Task
+from .stages import Shared, Task
 from .stored import Stored
 
 # %% ../nbs/06_pipeline.ipynb #379ae682
@@ -41,9 +42,10 @@ def category_of(
 ) -> str:
     "Tell the category: as `given`, else the nearest folder above `path` with a known name; else ValueError."
     named = [given] if given else [p.name for p in Path(path).absolute().parents] if path else []
+    by_name = {composed(name): name for name in known}
     for name in named:
-        if name in known:
-            return name
+        if composed(name) in by_name:
+            return by_name[composed(name)]
     found = (
         f"category {given!r} is not known" if given else "no folder above it is named after a known category"
     )
@@ -51,14 +53,17 @@ def category_of(
 
 # %% ../nbs/06_pipeline.ipynb #9ca5f106
 def read_ready(
-    image, category: str | None, known: Sequence[str], size: int, bgr: bool
+    image,
+    category: str | None,
+    shared: Shared,
+    bgr: bool = False,
 ) -> Ready | InspectionError:
     "Read one image of any form; what stands in the way is returned."
     path, name = str(image) if isinstance(image, str | Path) else None, None
     try:
-        name = category_of(path, known, category)
-        pixels = to_rgb(image, bgr)
-        small = resize_image(pixels, size)
+        name = category_of(path, shared.categories, category)
+        pixels = to_rgb(image, bgr, shared.bits.get(name))
+        small = resize_image(pixels, shared.image_size)
         return Ready(path, name, small, small if path else pixels)
     except Exception as error:
         told = isinstance(error, ValueError)
@@ -109,7 +114,7 @@ BATCH = 16  # images that go from stage to stage together
 
 
 class Streaming:
-    "What answers image by image, given `categories` and `image_size`."
+    "What answers image by image, given `shared` and `stages`."
 
     def inspect_iter(
         self,
@@ -121,8 +126,7 @@ class Streaming:
         "Inspect images as they come, `batch` at a time; one that fails gives an InspectionError in its place."
         named = repeat(category) if category is None or isinstance(category, str) else category
         pairs = zip(images, named, strict=not isinstance(named, repeat))
-        known, size = self.categories, self.image_size
-        reading, clock = threaded(lambda pair: read_ready(*pair, known, size, bgr), pairs, 2 * batch), Clock()
+        reading, clock = threaded(lambda pair: read_ready(*pair, self.shared, bgr), pairs, 2 * batch), Clock()
         while part := list(islice(reading, batch)):
             clock.stop("read")  # what was not read ahead
             ready = [item for item in part if isinstance(item, Ready)]
@@ -170,6 +174,6 @@ class InspectionPipeline(Inspecting, Stored):
         "Tell the category of an image, as `category_of` does."
         return category_of(path, self.categories, given)
 
-    def read(self, image, bgr: bool = False) -> np.ndarray:
+    def read(self, image, bgr: bool = False, category: str | None = None) -> np.ndarray:
         "Read an image of any form as the network takes it, (size, size, 3) uint8."
-        return resize_image(to_rgb(image, bgr), self.image_size)
+        return resize_image(to_rgb(image, bgr, self.shared.bits.get(category)), self.image_size)

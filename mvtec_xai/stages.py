@@ -44,6 +44,9 @@ class Shared:
     categories: list[str]
     image_size: int  # pixels
     detectors: dict[str, Detector] = field(default_factory=dict)  # of each category, on the one extractor
+    bits: dict[str, int] = field(
+        default_factory=dict
+    )  # depth of the images of categories of more than 8 bits
 
     @property
     def device(self) -> torch.device:

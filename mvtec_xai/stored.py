@@ -77,7 +77,8 @@ def load_shared(
     extractor = extractor.to(device) if device else extractor
     if dtype:
         in_precision(extractor, dtype)
-    return Shared(extractor, plan["categories"], read_json(folder / "config.json")["image_size"])
+    size = read_json(folder / "config.json")["image_size"]
+    return Shared(extractor, plan["categories"], size, bits=plan.get("bits", {}))
 
 
 def in_precision(extractor: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:

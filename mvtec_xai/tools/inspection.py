@@ -15,16 +15,17 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from ..blocks.locks import locked
 from ..blocks.runs import atomic_path, read_json, write_json
 from ..blocks.threads import threaded
 from ..inspection import Inspection, InspectionError
 from ..pipeline import BATCH, InspectionPipeline, category_of
-from .files import find_images, unique_name
+from .files import describe_left_out, named_images, search_images, taken_by, unique_name
 from .gallery import card, gallery, thumbnail
 
 # %% ../../nbs/tools/inspection.ipynb #b9a06b8a
@@ -85,13 +86,10 @@ def read_lines(path: Path) -> Iterator[dict]:
 def _begin(out: Path, resume: bool) -> Path:
     "Return the file that lines are added to, a new one or with `resume` the one that is there, mended."
     whole, part = out / LINES, out / f"{LINES}.part"
-    if out.is_file():
-        raise ValueError(f"{out}: is a file; --out names a folder")
     if part.is_file() and not resume:
         done = part.read_bytes().count(b"\n")
         remedy = f"go on with --resume, or delete {part.name}"
         raise ValueError(f"{out}: holds an inspection that was stopped after {done} images; {remedy}")
-    out.mkdir(parents=True, exist_ok=True)
     if resume and not part.is_file() and whole.is_file():
         os.replace(whole, part)
     if part.is_file():
@@ -129,21 +127,27 @@ def inspect_files(
     save_maps: bool = False,
     resume: bool = False,  # go on with what OUT holds
     batch: int = BATCH,
+    settings: dict | None = None,  # kept in OUT, to be compared when one goes on
 ) -> int:
     "Bring OUT to hold a row for each of `files`; return how many of all rows are errors."
     out = Path(out)
-    part = _begin(out, resume)
-    done = {line["path"]: line["name"] for line in read_lines(part)} if part.is_file() else {}
-    taken = {str(PurePosixPath(name).with_suffix("")) for name in done.values()}
-    rest = {path: unique_name(name, taken) for path, name in files.items() if str(path) not in done}
-    judged = judge(pipeline, rest, category, batch)
-    finished = threaded(lambda j: _save_pictures(j, out, save_maps), judged, batch)
-    progress = tqdm(finished, total=len(files), initial=len(files) - len(rest), desc="images", disable=None)
-    try:
-        _write_lines(progress, part)
-    finally:
-        failed = _summarise(part, out, columns(pipeline))
-    os.replace(part, out / LINES)
+    if out.is_file():
+        raise ValueError(f"{out}: is a file; --out names a folder")
+    with locked(out, "inspecting into"):
+        if settings:
+            _keep_settings(out, settings, resume)
+        part = _begin(out, resume)
+        done = {line["path"]: line["name"] for line in read_lines(part)} if part.is_file() else {}
+        taken = taken_by(list(done.values()))
+        rest = {path: unique_name(name, taken) for path, name in files.items() if str(path) not in done}
+        judged = judge(pipeline, rest, category, batch)
+        finished = threaded(lambda j: _save_pictures(j, out, save_maps), judged, batch)
+        shown = {"total": len(files), "initial": len(files) - len(rest), "desc": "images", "disable": None}
+        try:
+            _write_lines(tqdm(finished, **shown), part)
+        finally:
+            failed = _summarise(part, out, columns(pipeline))
+        os.replace(part, out / LINES)
     return failed
 
 # %% ../../nbs/tools/inspection.ipynb #f1259784
@@ -191,21 +195,24 @@ def inspect_paths(
     resume: bool = False,
 ) -> int:
     "Do what `mvtec-xai inspect` does: 0 when all files were inspected, 1 when some were not, 130 when stopped."
-    found, out = find_images(paths), Path(out)
+    found, out = search_images(paths), Path(out)
+    files = named_images(found, paths)
     pipeline = InspectionPipeline.from_pretrained(run)
     if category is not None:
         category_of(None, pipeline.categories, category)  # a wrong name is told before any work
-    _keep_settings(
-        out, {"run": str(Path(run).absolute()), "category": category, "save_maps": save_maps}, resume
-    )
+    settings = {"run": str(Path(run).absolute()), "category": category, "save_maps": save_maps}
     try:
-        failed = inspect_files(pipeline, found, out, category, save_maps, resume)
+        failed = inspect_files(pipeline, files, out, category, save_maps, resume, settings=settings)
     except KeyboardInterrupt:
         told = f"stopped; what is finished is in {out}, and the same command with --resume does the rest"
         print(told, file=sys.stderr)
         return 130
+    except OSError as error:
+        raise RuntimeError(_not_written(out, error)) from error
     places = f"{out / 'inspections.csv'}, {out / 'index.html'}"
-    print(f"{len(found)} images, {failed} of them not inspected: {places}")
+    print(f"{len(files)} images, {failed} of them not inspected: {places}")
+    if found.left_out:
+        print(describe_left_out(found.left_out))
     return 1 if failed else 0
 
 # %% ../../nbs/tools/inspection.ipynb #9e87a03e
@@ -216,5 +223,13 @@ def _keep_settings(out: Path, settings: dict, resume: bool) -> None:
         then, now = (", ".join(f"{name} {value}" for name, value in s.items()) for s in (before, settings))
         remedy = "name another --out, or leave out --resume"
         raise ValueError(f"{out}: was begun with {then}, not with {now}; {remedy}")
-    _begin(out, resume)
     write_json(out / "settings.json", settings)
+
+
+def _not_written(out: Path, error: OSError) -> str:
+    "Say what could not be written, what is kept, and how to go on."
+    part = out / f"{LINES}.part"
+    kept = part.read_bytes().count(b"\n") if part.is_file() else 0
+    what = f"{error.filename or out}: cannot be written ({error.strerror or error})"
+    remedy = "make room or allow writing, then go on with --resume" if kept else "name another --out"
+    return f"{what}; {kept} images are kept; {remedy}"
