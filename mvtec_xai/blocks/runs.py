@@ -77,11 +77,12 @@ def require(
     if (witness := _WITNESS.get()) is not None:
         witness.append(path)
     if not path.is_file():
-        phase = path.parent.name
-        raise FileNotFoundError(
-            f"{path}: not there, so phase {phase} has not finished in this run; "
-            f"run `mvtec-xai reproduce --only {phase[:2]} --run {path.parent.parent}` first"
-        )
+        phase, run = path.parent.name, path.parent.parent
+        lacking = f"{path.absolute()}: not there, so phase {phase} has not finished in this run"
+        remedy = f"run `mvtec-xai reproduce --only {phase[:2]} --run {run.absolute()}` first"
+        if not path.is_absolute() and not (Path.cwd() / "00_data.ipynb").is_file():
+            remedy = f"{path} was looked for from {Path.cwd()}; start notebooks in their own folder (papermill --cwd nbs)"
+        raise FileNotFoundError(f"{lacking}; {remedy}")
     return path
 
 # %% ../../nbs/blocks/runs.ipynb #cell013

@@ -70,7 +70,9 @@ def reproduce(
     ] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder; default runs/PROFILE.")] = None,
     figures: Annotated[Path | None, typer.Option(help="Where figures go; default: RUN/figures.")] = None,
-    categories: Annotated[str, typer.Option(help="Only these, separated by commas.")] = "",
+    categories: Annotated[
+        list[str] | None, typer.Option(help="Only these, separated by commas, or one each time.")
+    ] = None,
     only: Annotated[str | None, typer.Option(help="Only this phase, as 02.")] = None,
     start: Annotated[str | None, typer.Option("--from", help="Everything from this phase on, as 03.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Also what is done already.")] = False,
@@ -92,45 +94,36 @@ def reproduce(
     ] = None,
 ) -> None:
     "Run all phases, or go on where a run stopped."
+    from mvtec_xai.tools.phases import Plan, check_options, find_repository, split_names
+
+    root = str(data.absolute()) if data else ""
+    check_options(profile, data, backbone, weights, image_size)
+    language = _check_language(language or ("es" if profile == "full" else "en"))
+    repository = find_repository()
+    run = (run or repository / "runs" / profile).absolute()
+    places = repository / "nbs", run, (figures or run / "figures").absolute()
+    file = str(weights.absolute()) if weights else ""
+    network = {"backbone": backbone, "weights": file, "image_size": image_size}
+    chosen = split_names(categories or [], root)
+    plan = Plan(*places, root, chosen, profile, seed, language, **network)
+    _reproduce(plan, only, start, force, profile == "full" if report is None else report)
+
+# %% ../../nbs/tools/cli.ipynb #bfa76dcb
+def _check_language(language: str) -> str:
     from mvtec_xai.blocks.translation import words_of
+
+    words_of(language)  # an unknown one is an error before anything is done
+    return language
+
+
+def _reproduce(plan, only: str | None, start: str | None, force: bool, report: bool) -> None:
     from mvtec_xai.tools import reproduce as tool
 
-    if profile not in tool.PROFILES:
-        raise ValueError(f"no profile {profile!r}; there are {', '.join(tool.PROFILES)}")
-    _check_inputs(profile, data, backbone, weights, image_size)
-    language = language or ("es" if profile == "full" else "en")
-    words_of(language)  # an unknown one is an error before anything is done
-    repository = tool.find_repository()
-    run = (run or repository / "runs" / profile).absolute()
-    figures = (figures or run / "figures").absolute()
-    chosen = [c.strip() for c in categories.split(",") if c.strip()]
-    root, file = (str(p.absolute()) if p else "" for p in (data, weights))
-    network = {"backbone": backbone, "weights": file, "image_size": image_size}
-    plan = tool.Plan(repository / "nbs", run, figures, root, chosen, profile, seed, language, **network)
     manifest = tool.reproduce(plan, only, start, force, say=lambda line: print(line, flush=True))
-    failed = (report or (report is None and profile == "full")) and _report_of(plan, manifest)
+    failed = _report_of(plan, manifest) if report else None
     print("\n" + tool.summary(plan, manifest))
     if failed:
         raise RuntimeError(failed)
-
-# %% ../../nbs/tools/cli.ipynb #bfa76dcb
-def _check_inputs(
-    profile: str, data: Path | None, backbone: str, weights: Path | None, image_size: int
-) -> None:
-    if data is None and profile != "sample":
-        raise ValueError(
-            f"profile {profile} needs --data ROOT; get MVTec AD with `mvtec-xai data download ROOT`, or take --profile sample"
-        )
-    if data is not None and not data.is_dir():
-        raise FileNotFoundError(f"{data}: no such folder; --data names the root of a data set")
-    if image_size and image_size < 64:
-        raise ValueError(f"--image-size {image_size}: at least 64 pixels are needed")
-    if weights is not None and not (backbone and weights.is_file()):
-        raise ValueError(
-            f"--weights {weights}: no such file"
-            if backbone
-            else "--weights needs --backbone, the timm name of their network"
-        )
 
 # %% ../../nbs/tools/cli.ipynb #c5a1688b
 def _report_of(plan, manifest: dict) -> str | None:
@@ -243,7 +236,7 @@ def serve_page(
 
 # %% ../../nbs/tools/cli.ipynb #cell013
 def main() -> None:
-    "The program `mvtec-xai`."
+    "Run the program `mvtec-xai`."
     try:
         app()
     except KeyboardInterrupt:
@@ -254,4 +247,10 @@ def main() -> None:
         sys.exit(2)
     except RuntimeError as error:
         print(f"mvtec-xai: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:  # a full disk, one that may not be written or read
+        remedy = "what is finished is kept; make room or give permission, and use the same command again"
+        print(
+            f"mvtec-xai: {error.filename or 'a file'}: {error.strerror or error}; {remedy}", file=sys.stderr
+        )
         sys.exit(1)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PROFILES', 'PHASE', 'find_phases', 'Plan', 'parameters_of', 'parameter_names', 'find_repository', 'local_imports',
-           'source_digest', 'files_digest', 'fingerprint', 'is_done']
+           'source_digest', 'files_digest', 'fingerprint', 'is_done', 'check_options', 'split_names']
 
 # %% ../../nbs/tools/phases.ipynb #a353b9f3
 import ast
@@ -18,6 +18,7 @@ from pathlib import Path
 import nbformat
 
 import mvtec_xai
+from ..data import list_categories
 
 # %% ../../nbs/tools/phases.ipynb #966a6afd
 PROFILES = {
@@ -161,3 +162,29 @@ def is_done(plan: Plan, phase: str, record: dict | None) -> bool:
         return False
     kept = all((plan.run / name).is_file() for name in record["outputs"])
     return kept and record["fingerprint"] == fingerprint(plan, phase)
+
+# %% ../../nbs/tools/phases.ipynb #d589c3b6
+def check_options(
+    profile: str, data: Path | None, backbone: str, weights: Path | None, image_size: int
+) -> None:
+    "ValueError or FileNotFoundError for options that cannot be right, before anything is done."
+    if profile not in PROFILES:
+        raise ValueError(f"no profile {profile!r}; there are {', '.join(PROFILES)}")
+    if data is None and profile != "sample":
+        remedy = "get MVTec AD with `mvtec-xai data download ROOT`, or take --profile sample"
+        raise ValueError(f"profile {profile} needs --data ROOT; {remedy}")
+    if data is not None and not data.is_dir():
+        raise FileNotFoundError(f"{data}: no such folder; --data names the root of a data set")
+    if image_size and image_size < 64:
+        raise ValueError(f"--image-size {image_size}: at least 64 pixels are needed")
+    if weights is not None and not backbone:
+        raise ValueError("--weights needs --backbone, the timm name of their network")
+    if weights is not None and not weights.is_file():
+        raise ValueError(f"--weights {weights}: no such file")
+
+# %% ../../nbs/tools/phases.ipynb #33ad04df
+def split_names(given: list[str], root: str) -> list[str]:
+    "Take categories apart at commas, but for one whose name has a comma in it."
+    known = list_categories(root) if root else []
+    parts = [[text] if text in known else text.split(",") for text in given]
+    return [name.strip() for part in parts for name in part if name.strip()]
