@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def real_data() -> Path:
     "MVTec AD: where MVTEC_AD_ROOT says, else beside the repository."
     path = Path(os.environ.get("MVTEC_AD_ROOT", ROOT.parent / "shared" / "mvtec_ad"))
     if not path.is_dir():
-        pytest.skip(f"no MVTec AD at {path}; set MVTEC_AD_ROOT")
+        pytest.skip(f"there is no MVTec AD at {path}; set MVTEC_AD_ROOT")
     return path
 
 
@@ -101,10 +102,18 @@ def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
-        pytest.skip("no chromium on this machine")
+        pytest.skip("there is no chromium on this machine; install it (apt-get install chromium)")
     with playwright.sync_playwright() as p:
         started = p.chromium.launch(
             executable_path=program, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         )
         yield started
         started.close()
+
+
+def pytest_terminal_summary(terminalreporter):
+    "Say at the end what was not tested here, so that green does not pass for whole."
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped)
+    for reason, count in reasons.items():
+        terminalreporter.write_line(f"NOT TESTED: {count} tests, since {reason}", yellow=True)

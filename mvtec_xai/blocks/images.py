@@ -96,10 +96,11 @@ def to_uint8(values: np.ndarray) -> np.ndarray:
         return values
     if values.dtype.kind != "f":
         raise ValueError(f"an image of {values.dtype}: take uint8, or floats in 0..1")
-    if not np.isfinite(values).all() or (values.size and (values.min() < 0 or values.max() > 1)):
-        raise ValueError(
-            f"an image of floats from {values.min():g} to {values.max():g}: bring them to 0..1, or take uint8"
-        )
+    if not np.isfinite(values).all():
+        raise ValueError("an image with NaN or infinite values: put numbers there, or leave it out")
+    if values.size and (values.min() < 0 or values.max() > 1):
+        found = f"an image of floats from {values.min():g} to {values.max():g}"
+        raise ValueError(f"{found}: bring them to 0..1, or take uint8")
     return (values * 255).round().astype(np.uint8)
 
 # %% ../../nbs/blocks/images.ipynb #c19c5310

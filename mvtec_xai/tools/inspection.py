@@ -231,5 +231,7 @@ def _not_written(out: Path, error: OSError) -> str:
     part = out / f"{LINES}.part"
     kept = part.read_bytes().count(b"\n") if part.is_file() else 0
     what = f"{error.filename or out}: cannot be written ({error.strerror or error})"
-    remedy = "make room or allow writing, then go on with --resume" if kept else "name another --out"
+    remedy = (
+        "make room or allow writing, then go on with --resume" if part.is_file() else "name another --out"
+    )
     return f"{what}; {kept} images are kept; {remedy}"
