@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['describe_copies', 'KnownDefects', 'Standardised', 'without_close_up', 'TypeMethod', 'cross_fit_types', 'place_of',
-           'validation_answers']
+           'validation_answers', 'compare_temperatures']
 
 # %% ../nbs/type_study.ipynb #8aa41e26
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from .blocks.augmentation import Augmentation, random_grid, relight, resample
 from .blocks.backbones import FeatureExtractor
 from .blocks.images import to_tensor
 from .blocks.memory import MemoryBank
-from .contrastive import PrototypeClassifier, describe_defects, fit_prototypes
-from .contrastive import masked_average_pooling, train_encoder
+from .contrastive import TEMPERATURE_PRIOR, PrototypeClassifier, describe_defects, fit_prototypes
+from .contrastive import fit_temperature, masked_average_pooling, surprise, train_encoder
 
 # %% ../nbs/type_study.ipynb #c24eddd7
 @torch.no_grad()
@@ -179,3 +179,28 @@ def validation_answers(
         places = [place_of(t, true) for t, true in zip(found["types"], types[own], strict=True)]
         answers += [(g, d, p) for d, p in zip(found["distances"], places, strict=True)]
     return answers
+
+# %% ../nbs/type_study.ipynb #b4a8f9b0
+def compare_temperatures(
+    answers: dict[
+        tuple[str, int], list[tuple[int, np.ndarray, int]]
+    ],  # by category and fold, as `validation_answers`
+) -> pd.DataFrame:
+    "Compare ways to set the temperature by the mean surprise at answers that did not set it."
+    rows = []
+    for (category, fold), own in answers.items():
+        pooled = [answer for (_, f), found in answers.items() if f == fold for answer in found]
+        for g in sorted({g for g, _, _ in own}):
+            judged = [(d, p) for h, d, p in own if h == g and p >= 0]
+            if not judged:
+                continue
+            ways = {"one for all": (pooled, np.inf), "by category": (own, np.inf)}
+            ways["by category, with a prior"] = (own, TEMPERATURE_PRIOR[1])
+            for way, (known, spread) in ways.items():
+                teach = [(d, p) for h, d, p in known if h != g]
+                temperature = fit_temperature(*zip(*teach, strict=True), spread) if teach else 0.1
+                rows += [(way, category, s) for s in surprise(*zip(*judged, strict=True), temperature)]
+    table = pd.DataFrame(rows, columns=["temperature", "category", "surprise"])
+    means = table.groupby(["temperature", "category"]).surprise.mean().groupby("temperature").mean()
+    counts = table.groupby("temperature").size()
+    return pd.DataFrame({"answers": counts, "surprise": means}).reset_index()
