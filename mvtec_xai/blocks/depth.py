@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-# %% ../../nbs/blocks/depth.ipynb #cdcfe9db
-DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # bits
+# %% ../../nbs/blocks/depth.ipynb #6d203d75
+DEPTHS = (8, 10, 12, 14, 16, *range(17, 33))  # bits; no camera has those above 16
 
 
 def bits_that_hold(top: float) -> int:
@@ -37,7 +37,8 @@ def to_8_bits(
     if low < 0:
         raise ValueError(f"values go down to {low:g}, and grey values start at 0")
     share = values.dtype.kind == "f" and high <= 1 and bits is None
-    top = 1 if share else 2 ** (bits or bits_that_hold(high)) - 1
+    alone = high if high > 2**16 - 1 else 2 ** bits_that_hold(high) - 1  # wider numbers have no usual depth
+    top = 1 if share else 2**bits - 1 if bits else alone
     found = np.empty(values.shape, np.uint8)
     for row, own in zip(
         found, values, strict=True

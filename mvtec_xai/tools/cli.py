@@ -50,15 +50,17 @@ def data_download(
 # %% ../../nbs/tools/cli.ipynb #0a1af27a
 @data.command("check")
 def data_check(root: Annotated[Path, typer.Argument(help="Folder of the categories.")]) -> None:
-    "Say what is in a data set, and list what is wrong with it."
-    from mvtec_xai.tools.check import check_dataset, describe
+    "Say what is in a data set, and list what is wrong with it; what is only worth knowing is a note."
+    from mvtec_xai.tools.check import NOTES, check_dataset, describe
 
     print(describe(root), end="\n\n")
-    problems = check_dataset(root)
-    for problem in problems.itertuples():
+    found = check_dataset(root)
+    for problem in found.itertuples():
         print(f"{problem.problem}: {problem.path} {problem.detail}".rstrip())
-    print(f"{len(problems)} problems" if len(problems) else "no problems")
-    if len(problems):
+    notes = int(found.problem.isin(NOTES).sum())
+    problems = len(found) - notes
+    print(f"{problems or 'no'} problems" + (f", {notes} notes" if notes else ""))
+    if problems:
         raise typer.Exit(1)
 
 # %% ../../nbs/tools/cli.ipynb #bd430b18
@@ -192,11 +194,12 @@ def inspect(
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep what OUT holds, inspect only what is not in it yet.")
     ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what OUT holds.")] = False,
 ) -> None:
     "Inspect images: a table and a gallery."
     from mvtec_xai.tools.inspection import inspect_paths
 
-    raise typer.Exit(inspect_paths(images, run, out, category, save_maps, resume))
+    raise typer.Exit(inspect_paths(images, run, out, category, save_maps, resume, force))
 
 # %% ../../nbs/tools/cli.ipynb #9153bf4a
 @app.command()
