@@ -1,5 +1,11 @@
-"""Build the site from index and notebooks: nbdev prepares a Quarto project in _proc, smalldocs renders it to _docs."""
+"""Build the site from index and notebooks: nbdev prepares a Quarto project in _proc, smalldocs renders it to _docs.
 
+What smalldocs would fetch from the network is put into the site instead, so that it reads the same from disk, behind a
+firewall and on a server: formulas become MathML, which browsers draw without a script; fonts are those of the reader's
+system; and the search finds its index in a script, since a page on disk may not fetch a file.
+"""
+
+import html
 import re
 import shutil
 import subprocess
@@ -7,9 +13,47 @@ import sys
 from pathlib import Path
 
 root = Path(__file__).parents[1]
-LINK = re.compile(
-    r"\[(`[\w.]+`)\]\(https://[^)\s]*\)"
-)  # nbdev links names in the comments of signatures too, where a link cannot be
+site = root / "_docs"
+# nbdev links names in the comments of signatures too, where a link cannot be
+LINK = re.compile(r"\[(`[\w.]+`)\]\(https://[^)\s]*\)")
+MATH = re.compile(r'<span class="math (inline|display)">\\[(\[](.*?)\\[)\]]</span>', re.DOTALL)
+OUTSIDE = re.compile(r"<(?:link|script)[^>]*https://cdn\.[^>]*>(?:</script>)?")
+FONTS = re.compile(r"""@import\s+(?:url\()?["']?https://[^"')]*["']?\)?;""")
+FETCH = 'const r = await fetch(offset + "search.json");\n      index = await r.json();'
+LOAD = """await new Promise((done) => {
+        const script = document.createElement("script");
+        script.src = offset + "search.js"; script.onload = script.onerror = done;
+        document.head.append(script);
+      });
+      index = window.searchIndex || [];"""
+
+
+def to_mathml(found: re.Match) -> str:
+    "Turn a formula into MathML."
+    from latex2mathml.converter import convert
+
+    kind = {"inline": "inline", "display": "block"}[found[1]]
+    return convert(html.unescape(found[2]), display=kind)
+
+
+def replaced(text: str, old: str, new: str) -> str:
+    "Replace `old`, which must be there: smalldocs may change."
+    if old not in text:
+        raise SystemExit(f"build_docs: smalldocs no longer has {old!r}; look at what the site fetches now")
+    return text.replace(old, new)
+
+
+def stand_alone() -> None:
+    "Let the pages in `site` ask nothing of the network."
+    for page in site.rglob("*.html"):
+        text = LINK.sub(r"\1", page.read_text(encoding="utf-8"))
+        page.write_text(OUTSIDE.sub("", MATH.sub(to_mathml, text)), encoding="utf-8")
+    for sheet in site.rglob("*.css"):
+        sheet.write_text(FONTS.sub("", sheet.read_text(encoding="utf-8")), encoding="utf-8")
+    index = (site / "search.json").read_text(encoding="utf-8")
+    (site / "search.js").write_text(f"window.searchIndex = {index};\n", encoding="utf-8")
+    script = site / "site_libs" / "smalldocs.js"
+    script.write_text(replaced(script.read_text(encoding="utf-8"), FETCH, LOAD), encoding="utf-8")
 
 
 def main() -> None:
@@ -22,10 +66,9 @@ def main() -> None:
     nbdev_sidebar(force=True)
     proc_nbs()
     subprocess.run([Path(sys.executable).with_name("smalldocs"), "render", "_proc"], cwd=root, check=True)
-    shutil.rmtree(root / "_docs", ignore_errors=True)
-    shutil.copytree(root / "_proc" / "_docs", root / "_docs")
-    for page in (root / "_docs").rglob("*.html"):
-        page.write_text(LINK.sub(r"\1", page.read_text(encoding="utf-8")), encoding="utf-8")
+    shutil.rmtree(site, ignore_errors=True)
+    shutil.copytree(root / "_proc" / "_docs", site)
+    stand_alone()
     print("open _docs/index.html")
 
 

@@ -153,3 +153,11 @@ def test_names_stay_text(page):
     page.wait_for_selector("#big")
     assert page.points.defect[3] in page.text_content("#detail h2") and page.locator("#detail b").count() == 0
     assert page.faults == []
+
+
+def test_no_button_sends_the_chart_anywhere(opened):
+    titles = [b.get_attribute("data-title") or "" for b in opened.locator(".modebar-btn").all()]
+    assert len(titles) == 6 and not any("hare" in t or "loud" in t for t in titles)
+    for button in opened.locator(".modebar-btn[data-title^='Zoom'], .modebar-btn[data-title^='Reset']").all():
+        button.click()
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in opened.asked)
