@@ -18,7 +18,9 @@ from pathlib import Path
 import nbformat
 
 import mvtec_xai
+from ..blocks.names import composed
 from ..data import list_categories
+from ..sample.parts import PARTS
 
 # %% ../../nbs/tools/phases.ipynb #966a6afd
 PROFILES = {
@@ -184,7 +186,12 @@ def check_options(
 
 # %% ../../nbs/tools/phases.ipynb #33ad04df
 def split_names(given: list[str], root: str) -> list[str]:
-    "Take categories apart at commas, but for one whose name has a comma in it."
-    known = list_categories(root) if root else []
+    "Take categories apart at commas, but for one whose name has a comma in it; ValueError for an unknown one."
+    known = list_categories(root) if root else list(PARTS)
     parts = [[text] if text in known else text.split(",") for text in given]
-    return [name.strip() for part in parts for name in part if name.strip()]
+    chosen = [composed(name.strip()) for part in parts for name in part if name.strip()]
+    if strange := [name for name in chosen if name not in known]:
+        raise ValueError(
+            f"{root or 'the sample set'}: no category {strange[0]}; there are {', '.join(known)}"
+        )
+    return chosen
