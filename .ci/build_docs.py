@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
 root = Path(__file__).parents[1]
 site = root / "_docs"
 # nbdev links names in the comments of signatures too, where a link cannot be
@@ -26,6 +28,22 @@ LOAD = """await new Promise((done) => {
         document.head.append(script);
       });
       index = window.searchIndex || [];"""
+
+
+START = ("index", "start", "your_own_parts", "numbers", "results", "questions")
+SECTIONS = {"blocks": "Building blocks", "sample": "Drawn parts", "tools": "Tools"}
+
+
+def arrange(contents: list) -> list:
+    "Order the sidebar: what a newcomer needs, the phases, how it is built."
+    pages = {Path(entry).stem: entry for entry in contents if isinstance(entry, str)}
+    start = [pages.pop(name) for name in START]
+    phases = [pages.pop(name) for name in sorted(pages) if re.match(r"\d\d_", name)]
+    sections = [entry for entry in contents if not isinstance(entry, str)]
+    for section in sections:
+        section["section"] = SECTIONS[section["section"]]
+    built = [{"section": "Phases", "contents": phases}, {"section": "Chain", "contents": [*pages.values()]}]
+    return [*start, *built, *sections]
 
 
 def to_mathml(found: re.Match) -> str:
@@ -64,6 +82,11 @@ def main() -> None:
     nbdev_export()
     refresh_quarto_yml()
     nbdev_sidebar(force=True)
+    path = root / "nbs" / "sidebar.yml"
+    sidebar = yaml.safe_load(path.read_text(encoding="utf-8"))
+    own = sidebar["website"]["sidebar"]
+    own["contents"] = arrange(own["contents"])
+    path.write_text(yaml.safe_dump(sidebar, sort_keys=False), encoding="utf-8")
     proc_nbs()
     subprocess.run([Path(sys.executable).with_name("smalldocs"), "render", "_proc"], cwd=root, check=True)
     shutil.rmtree(site, ignore_errors=True)

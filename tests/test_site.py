@@ -54,3 +54,16 @@ def test_no_page_of_a_built_site_asks_the_network(browser):
         page.goto(path.as_uri())
     assert not [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]
     assert faults == []
+
+
+def test_newcomers_find_their_pages_first():
+    pages = [
+        "00_data.ipynb",
+        "index.ipynb",
+        *(f"{name}.ipynb" for name in build_docs.START[1:]),
+        "stages.ipynb",
+    ]
+    arranged = build_docs.arrange([*pages, {"section": "blocks", "contents": ["blocks/runs.ipynb"]}])
+    assert arranged[:2] == ["index.ipynb", "start.ipynb"]
+    assert [entry["section"] for entry in arranged[6:]] == ["Phases", "Chain", "Building blocks"]
+    assert all((ROOT / "nbs" / f"{name}.ipynb").is_file() for name in build_docs.START)
