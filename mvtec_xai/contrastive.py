@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import logsumexp
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
@@ -197,8 +198,8 @@ TEMPERATURE_PRIOR = (np.log(0.1), 0.3)  # of its logarithm: mean and standard de
 
 def surprise(distances: Sequence[np.ndarray], truth: Sequence[int], temperature: float) -> np.ndarray:
     "Compute the negative log-likelihood of each truth, a place in its distances (types,)."
-    known = zip(distances, truth, strict=True)
-    return np.array([d[t] / temperature + np.log(np.exp(-d / temperature).sum()) for d, t in known])
+    nearness = [-np.asarray(d, float) / temperature for d in distances]
+    return np.array([logsumexp(near) - near[t] for near, t in zip(nearness, truth, strict=True)])
 
 
 def fit_temperature(

@@ -52,7 +52,7 @@ class Inspection(Pictured):
 
     path: str | None  # None for an image that came as an array
     category: str
-    verdict: str = ""  # normal, anomalous or review
+    verdict: str = ""  # normal, anomalous, review or unfamiliar: not this part as it is known
     probability: float = float("nan")  # calibrated, of being anomalous; what the verdict follows from
     low: float = 0.0  # below: normal
     high: float = 1.0  # above: anomalous

@@ -17,6 +17,7 @@ from torch import Tensor
 from .autoencoder import DEPTH, error_maps, load_autoencoder, percentile_among, reconstruction_error
 from .blocks.backbones import FeatureExtractor
 from .blocks.calibration import to_probability
+from .blocks.familiarity import strangeness
 from .blocks.images import to_tensor
 from .blocks.runs import read_json, read_tensors
 from .blocks.verification import fuse
@@ -44,6 +45,7 @@ class Shared:
     categories: list[str]
     image_size: int  # pixels
     detectors: dict[str, Detector] = field(default_factory=dict)  # of each category, on the one extractor
+    drawn: bool = False  # were the models made of drawn parts?
     bits: dict[str, int] = field(
         default_factory=dict
     )  # depth of the images of categories of more than 8 bits
@@ -96,15 +98,17 @@ class Detect(Stage):
                 detector.heads, [torch.cat(grid) for grid in zip(*(t.maps for t in own), strict=True)]
             )
             for task, z in zip(own, logit, strict=True):
-                self.decide(task.inspection, float(z))
+                self.decide(task.inspection, float(z), float(strangeness(task.maps)[0]))
 
-    def decide(self, inspection: Inspection, logit: float) -> None:
+    def decide(self, inspection: Inspection, logit: float, strange: float) -> None:
         "Fill in probability, limits and verdict."
         chosen = self.thresholds[inspection.category]
         p = float(to_probability(logit, chosen["temperature"], chosen["offset"]))
         inspection.probability = inspection.detector_probability = p
         inspection.low, inspection.high = chosen["low"], chosen["high"]
         inspection.verdict = verdict_of(p, inspection.low, inspection.high)
+        if strange > chosen.get("familiar", float("inf")):
+            inspection.verdict = "unfamiliar"
 
 # %% ../nbs/stages.ipynb #3ce9e042
 class Explain(Stage):
@@ -121,7 +125,7 @@ class Explain(Stage):
     def __call__(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
             inspection = task.inspection
-            if inspection.verdict == "normal":
+            if inspection.verdict in ("normal", "unfamiliar"):
                 continue
             heads, scale = self.detectors[inspection.category].heads, self.scales[inspection.category]
             inspection.score_map = explain_heads(heads, task.maps, self.method)[0]
@@ -175,7 +179,10 @@ class NameType(Stage):
 
     def __call__(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
-            if task.inspection.verdict != "normal" and task.inspection.category in self.classifiers:
+            if (
+                task.inspection.verdict in ("review", "anomalous")
+                and task.inspection.category in self.classifiers
+            ):
                 self.name(task)
 
     def name(self, task: Task) -> None:

@@ -78,7 +78,9 @@ def load_shared(
     if dtype:
         in_precision(extractor, dtype)
     size = read_json(folder / "config.json")["image_size"]
-    return Shared(extractor, plan["categories"], size, bits=plan.get("bits", {}))
+    return Shared(
+        extractor, plan["categories"], size, drawn=plan.get("drawn", False), bits=plan.get("bits", {})
+    )
 
 
 def in_precision(extractor: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:

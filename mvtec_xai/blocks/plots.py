@@ -20,7 +20,7 @@ from .translation import translate_figure, words_of
 
 # %% ../../nbs/blocks/plots.ipynb #cell006
 OKABE_ITO = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#4D4D4D"]
-VERDICT_COLOURS = {"normal": "#0072B2", "review": "#E8C547", "anomalous": "#D55E00"}
+VERDICT_COLOURS = {"normal": "#0072B2", "review": "#E8C547", "anomalous": "#D55E00", "unfamiliar": "#6A3D9A"}
 
 # %% ../../nbs/blocks/plots.ipynb #cell007
 def name_colours(

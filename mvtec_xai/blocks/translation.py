@@ -103,6 +103,7 @@ SPANISH |= {
     "normal": "normal",
     "review": "revisión",
     "anomalous": "anómala",
+    "unfamiliar": "no reconocida",
     "unknown": "desconocido",
     "p": "p",
     "p >": "p >",

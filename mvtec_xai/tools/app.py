@@ -121,7 +121,8 @@ def build_page(bench: Workbench) -> gr.Blocks:
     "The page, not yet served."
     words, examples = bench.words, bench.examples
     with gr.Blocks(title=words("title"), analytics_enabled=False) as page:
-        gr.Markdown(f"# {words('title')}\n{words('intro')}")
+        warning = f"\n\n**{words('drawn')}**" if bench.pipeline.shared.drawn else ""
+        gr.Markdown(f"# {words('title')}\n{words('intro')}{warning}")
         chosen = gr.State()  # path of the image to inspect
         with gr.Row():
             with gr.Column(scale=2, min_width=320):

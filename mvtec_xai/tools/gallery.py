@@ -33,8 +33,8 @@ def thumbnail(
     return Image.fromarray(outline(heated, inspection.region))
 
 # %% ../../nbs/tools/gallery.ipynb #e34c0cc8
-ORDER = ("review", "anomalous", "error", "normal")
-CARD_COLOURS = {"error": "#4D4D4D"} | {k: VERDICT_COLOURS[k] for k in ("review", "anomalous", "normal")}
+ORDER = ("unfamiliar", "review", "anomalous", "error", "normal")
+CARD_COLOURS = {k: VERDICT_COLOURS.get(k, "#4D4D4D") for k in ("error", *ORDER[:3], "normal")}
 
 
 def card(line: dict) -> dict:
@@ -63,11 +63,12 @@ def card(line: dict) -> dict:
     }
 
 # %% ../../nbs/tools/gallery.ipynb #8277e07c
-def gallery(cards: list[dict]) -> str:
+def gallery(
+    cards: list[dict],  # as from `card`
+    drawn: bool = False,  # were the models made of drawn parts?
+) -> str:
     "Write the page, what needs a person first."
     rows = sorted(cards, key=lambda c: (ORDER.index(c["verdict"]), -c.get("p", 0)))
-    data = json.dumps({"rows": rows, "colours": CARD_COLOURS}).replace(
-        "<", "\\u003c"
-    )  # no name ends the script
+    data = json.dumps({"rows": rows, "colours": CARD_COLOURS, "drawn": drawn})
     page = (resources.files("mvtec_xai.tools") / "gallery.html").read_text(encoding="utf-8")
-    return page.replace("__DATA__", data)
+    return page.replace("__DATA__", data.replace("<", "\\u003c"))  # no name ends the script

@@ -168,7 +168,7 @@ def inspect_files(
         try:
             _write_lines(tqdm(finished, **shown), part)
         finally:
-            failed = _summarise(part, out, columns(pipeline))
+            failed = _summarise(part, out, columns(pipeline), pipeline.shared.drawn)
         os.replace(part, out / LINES)
     return failed
 
@@ -194,7 +194,7 @@ def _save_pictures(judged: Judged, out: Path, save_maps: bool) -> Judged:
     return judged
 
 # %% ../../nbs/tools/inspection.ipynb #ed99f2a0
-def _summarise(part: Path, out: Path, header: Sequence[str]) -> int:
+def _summarise(part: Path, out: Path, header: Sequence[str], drawn: bool) -> int:
     "Write table and gallery from the lines; how many of them are errors."
     cards, text = [], {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
     with atomic_path(out / "inspections.csv") as tmp, open(tmp, "w", **text) as table:
@@ -204,7 +204,7 @@ def _summarise(part: Path, out: Path, header: Sequence[str]) -> int:
             writer.writerow(line)
             cards.append(card(line))
     with atomic_path(out / "index.html") as tmp:
-        tmp.write_text(gallery(cards), encoding="utf-8")
+        tmp.write_text(gallery(cards, drawn), encoding="utf-8")
     return sum(c["verdict"] == "error" for c in cards)
 
 # %% ../../nbs/tools/inspection.ipynb #1875ae3b

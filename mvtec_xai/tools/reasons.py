@@ -125,6 +125,8 @@ def detector_step(inspection: Inspection, words: Words) -> Step:
     clear = (d for d in (2, 3) if round(alone, d) not in (round(i.low, d), round(i.high, d)))
     decimals = next(clear, 4)  # enough to tell the probability from the thresholds
     p, low, high = (words.number(x, decimals) for x in (alone, i.low, i.high))
+    if i.verdict == "unfamiliar":
+        return Step(words("detector_step"), words("detector_unfamiliar", p=p))
     so_far = words(f"detector_{verdict_of(alone, i.low, i.high)}", low=low, high=high)
     return Step(
         words("detector_step"), f"{words('detector_says', p=p)} {so_far}", scale(alone, i.low, i.high, words)
@@ -140,7 +142,8 @@ def heatmap_step(
     "The image, and beside it the map with the outlined region; the image alone where the detector was sure of a good part."
     shape, plain = image.shape[:2], picture(resize_image(image, side), words("image"), image.shape[:2])
     if inspection.score_map is None:
-        return Step(words("heatmap_step"), words("heatmap_none"), f'<div class="one">{plain}</div>')
+        why = "heatmap_unfamiliar" if inspection.verdict == "unfamiliar" else "heatmap_none"
+        return Step(words("heatmap_step"), words(why), f'<div class="one">{plain}</div>')
     share, limit = float(inspection.region.mean()), words.number(inspection.colour_limit)
     heated = picture(thumbnail(image, inspection, side), words("heatmap"), shape)
     ends = f"<span>{words('calm')}</span><span>{words('suspicious', limit=limit)}</span>"
@@ -163,6 +166,8 @@ def _legend() -> str:
 def verify_step(inspection: Inspection, words: Words) -> Step:
     "Whether the autoencoder was asked, why, and what it changed."
     i = inspection
+    if i.verdict == "unfamiliar":
+        return Step(words("verify_step"), words("verify_unfamiliar"))
     if not i.verified:
         doubt = verdict_of(i.probability, i.low, i.high) == "review"
         return Step(words("verify_step"), words("verify_off" if doubt else "verify_sure"))
@@ -179,7 +184,8 @@ def type_step(inspection: Inspection, words: Words) -> Step:
     "The named type beside its alternatives."
     i, title = inspection, words("type_step")
     if not i.defect_type:
-        return Step(title, words("type_normal" if i.verdict == "normal" else "type_none"))
+        why = i.verdict if i.verdict in ("normal", "unfamiliar") else "none"
+        return Step(title, words(f"type_{why}"))
     said = [words("type_is", type=i.defect_type, confidence=words.percent(i.type_confidence))]
     if i.defect_type == "unknown":
         said = [words("type_unknown")]

@@ -28,6 +28,10 @@ ENGLISH = {
     "normal_means": "No sign of a defect.",
     "review_means": "The machine does not decide this one: a person should look at it.",
     "anomalous_means": "The part is defective.",
+    "unfamiliar": "not this part",
+    "unfamiliar_means": "It does not look like the parts that this run knows in this category: perhaps another category, "
+    "another camera or light.",
+    "drawn": "These models were made of drawn parts; of photographs they know nothing.",
     "times": "Time: {stages}; {total} ms in all.",
     "read": "reading",
     "detect": "detector",
@@ -44,6 +48,11 @@ ENGLISH |= {
     "small": "That is very small: what follows says little.",
     "squeezed": "It is not square and was squeezed into a square for the models.",
     "detector_step": "Detector",
+    "detector_unfamiliar": "It is farther from good parts than any known image of this category, even where it is most like them. "
+    "The probability of {p} means nothing here.",
+    "heatmap_unfamiliar": "No heatmap is made: this is not a part that the run knows.",
+    "verify_unfamiliar": "Not asked: this is not a part that the run knows.",
+    "type_unfamiliar": "Not asked: this is not a part that the run knows.",
     "detector_says": "Probability of a defect: {p}.",
     "detector_normal": "That is below {low}: normal, and surely so.",
     "detector_anomalous": "That is above {high}: anomalous, and surely so.",
@@ -105,6 +114,10 @@ SPANISH = {
     "normal_means": "Ningún indicio de defecto.",
     "review_means": "La máquina no decide en este caso: debe mirarla una persona.",
     "anomalous_means": "La pieza es defectuosa.",
+    "unfamiliar": "no es esta pieza",
+    "unfamiliar_means": "No se parece a las piezas que esta ejecución conoce en esta categoría: quizá sea otra categoría, "
+    "otra cámara u otra luz.",
+    "drawn": "Estos modelos se hicieron con piezas dibujadas; de fotografías no saben nada.",
     "times": "Tiempo: {stages}; {total} ms en total.",
     "read": "lectura",
     "detect": "detector",
@@ -121,6 +134,12 @@ SPANISH |= {
     "small": "Es muy pequeña: lo que sigue dice poco.",
     "squeezed": "No es cuadrada y se ha comprimido a un cuadrado para los modelos.",
     "detector_step": "Detector",
+    "detector_unfamiliar": "Está más lejos de las piezas buenas que toda imagen conocida de esta categoría, incluso donde más "
+    "se les parece. "
+    "La probabilidad de {p} no significa nada aquí.",
+    "heatmap_unfamiliar": "No se hace mapa de calor: no es una pieza que conozca la ejecución.",
+    "verify_unfamiliar": "No se pide: no es una pieza que conozca la ejecución.",
+    "type_unfamiliar": "No se pide: no es una pieza que conozca la ejecución.",
     "detector_says": "Probabilidad de defecto: {p}.",
     "detector_normal": "Está por debajo de {low}: normal, y con seguridad.",
     "detector_anomalous": "Está por encima de {high}: anómala, y con seguridad.",
