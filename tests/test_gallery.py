@@ -84,7 +84,7 @@ def test_what_a_person_must_decide_comes_first(opened):
     assert (
         "99 % sure" in text[1]
         and "scratch (71 %)" in text[1]
-        and "else bent or cut" in text[1]
+        and "or, less likely, bent or cut" in text[1]
         and "scratch/007" in text[1]
     )
     assert "cannot be read" in text[3] and "sure" not in text[3]
@@ -138,3 +138,48 @@ def test_ten_thousand_images(opened, width):
     page.locator("article").nth(first).wait_for(state="attached")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert not said
+
+
+def test_a_click_shows_the_part_large_and_keys_go_on(opened, tmp_path):
+    Image.new("RGB", (600, 400), "grey").save(tmp_path / "clear.png")
+    lines = [line("clear.png", "anomalous", 0.99, kind="scratch"), line("calm.png", "normal", 0.01)]
+    lines[0]["path"] = str(tmp_path / "clear.png")
+    page, asked, said = opened(lines)
+    page.click("article >> nth=0")
+    assert page.is_visible("#large") and page.inner_text("#about").startswith("anomalous")
+    assert page.evaluate("document.getElementById('whole').decode().then(() => 'drawn')") == "drawn"
+    page.fill("#opacity", "0.3")
+    assert page.evaluate("document.getElementById('heat').style.opacity") == "0.3"
+    page.focus("#after")
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("#about").startswith("normal") and page.is_disabled("#after")
+    page.keyboard.press("Escape")
+    assert not page.is_visible("#large")
+    page.focus("article >> nth=1")
+    page.keyboard.press("Enter")
+    assert page.inner_text("#about").startswith("normal")
+    assert not said and all(url.startswith("file:") for url in asked)
+
+
+def test_order_and_filters_stay_in_the_address(opened):
+    page, _, _ = opened(LINES)
+    page.select_option("#sort", "doubt")
+    assert names(page)[0] == "doubtful.png" and names(page)[-1] == "broken.png"
+    page.select_option("#sort", "name")
+    assert names(page) == sorted(names(page))
+    page.click("button[data-verdict=normal]")
+    page.reload()
+    page.wait_for_selector("article")
+    assert names(page) == ["calm.png", "settled.png"]
+
+
+def test_a_strange_part_is_not_called_defective(browser, tmp_path):
+    lines = [line("bottle.png", "unfamiliar", 0.999), line("clear.png", "anomalous", 0.99, kind="scratch")]
+    (tmp_path / "index.html").write_text(gallery([card(x) for x in lines], drawn=True), encoding="utf-8")
+    page = browser.new_page()
+    page.goto((tmp_path / "index.html").as_uri())
+    page.wait_for_selector("article")
+    assert names(page)[0] == "bottle.png"
+    first = texts(page.locator("article"))[0]
+    assert "Not this part" in first and "sure" not in first and "probability" not in first
+    assert "drawn parts" in page.inner_text("#key")

@@ -86,14 +86,13 @@ STYLE = """
 .reasons .near figure{margin:0;overflow-wrap:anywhere}
 .reasons .near .gone{aspect-ratio:1;display:grid;place-items:center;text-align:center;
   padding:.4rem;border:1px dashed #8888;border-radius:5px}
-.reasons .verdict{position:sticky;bottom:0;box-shadow:0 -3px 14px #0004;
-  border-radius:8px;padding:.7rem 1rem;margin-top:.9rem;font-size:1rem}
+.reasons .verdict{border-radius:8px;padding:.7rem 1rem;font-size:1rem}
 .reasons .verdict strong{display:block;font-size:2rem;line-height:1.15;text-transform:uppercase;letter-spacing:.03em;color:inherit}
 .reasons .times{font-size:13px;opacity:.75;margin:.6rem 0 0}
 .reasons.problem{border:2px solid #D55E00;border-radius:8px;padding:.8rem 1rem;overflow-wrap:anywhere}
 .reasons .preview{padding:0 0 .3rem;display:grid;grid-template-columns:88px 1fr;gap:.7rem;align-items:center;overflow-wrap:anywhere}
 """ + "".join(
-    f".reasons .{name}{{background:{colour};color:{'#222' if name == 'review' else '#fff'}}}\n"
+    f".reasons .{name}{{background:{colour};color:{'#000' if name in ('review', 'anomalous') else '#fff'}}}\n"
     for name, colour in VERDICT_COLOURS.items()
 )
 
@@ -241,19 +240,20 @@ def times(inspection: Inspection, words: Words) -> str:
 
 # %% ../../nbs/tools/reasons.ipynb #944967f8
 def tell(inspection: Inspection, steps: list[Step], words: Words) -> str:
-    "Steps and verdict as HTML."
-    sections = "".join(
-        f'<section><span class="n">{n}</span><div><h3>{escape(s.title)}</h3><p>{escape(s.text)}</p>{s.picture}</div></section>'
-        for n, s in enumerate(steps, 1)
-    )
-    verdict = inspection.verdict
-    return (
-        f'<div class="reasons">{sections}<div class="verdict {verdict}" role="status">{words("verdict")}'
-        f"<strong>{words(verdict)}</strong>{words(f'{verdict}_means')}</div>"
-        f'<p class="times">{times(inspection, words)}</p></div>'
-    )
+    "Tell the verdict and the steps to it, as HTML."
+    sections = "".join(_section(number, step) for number, step in enumerate(steps, 1))
+    verdict, sure = inspection.verdict, inspection.verdict != "unfamiliar"
+    p = words("detector_says", p=words.number(inspection.probability)) if sure else ""
+    said = f"<strong>{words(verdict)}</strong>{words(f'{verdict}_means')} {p}"
+    first = f'<div class="verdict {verdict}" role="status">{words("verdict")}{said}</div>'
+    return f'<div class="reasons">{first}{sections}<p class="times">{times(inspection, words)}</p></div>'
+
+
+def _section(number: int, step: Step) -> str:
+    told = f"<h3>{escape(step.title)}</h3><p>{escape(step.text)}</p>{step.picture}"
+    return f'<section><span class="n">{number}</span><div>{told}</div></section>'
 
 
 def problem(text: str) -> str:
-    "What stands in the way of an inspection, as HTML."
+    "Tell what stands in the way of an inspection, as HTML."
     return f'<div class="reasons problem" role="alert">{escape(text)}</div>'
