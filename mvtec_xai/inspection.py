@@ -8,6 +8,7 @@ __all__ = ['verdict_of', 'Pictured', 'Inspection', 'InspectionError']
 # %% ../nbs/inspection.ipynb #a5b143a7
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
+from io import BytesIO
 
 import numpy as np
 
@@ -80,6 +81,10 @@ class Inspection(Pictured):
         "Draw the image, and beside it map, outlined region and decision in words; a matplotlib figure."
         return _draw(self)
 
+    def _repr_png_(self) -> bytes | None:
+        "Show the inspection where a notebook shows a value; nothing where its image is gone."
+        return _drawn(self)
+
 # %% ../nbs/inspection.ipynb #90f15d44
 def _in_short(probability: float) -> str:
     return (
@@ -106,6 +111,19 @@ def _draw(inspection: Inspection):
     kind = f", {inspection.defect_type} ({inspection.type_confidence:.0%})" if inspection.defect_type else ""
     axes[1].set_title(_in_short(inspection.probability) + kind)
     return fig
+
+
+def _drawn(inspection: Inspection) -> bytes | None:
+    import matplotlib.pyplot as plt
+
+    try:
+        fig = inspection.plot()
+    except (ValueError, TypeError):
+        return None
+    file = BytesIO()
+    fig.savefig(file, format="png")
+    plt.close(fig)  # else the notebook would show it a second time
+    return file.getvalue()
 
 # %% ../nbs/inspection.ipynb #c68c055a
 class InspectionError(ValueError):
