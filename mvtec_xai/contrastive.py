@@ -198,8 +198,16 @@ TEMPERATURE_PRIOR = (np.log(0.1), 0.3)  # of its logarithm: mean and standard de
 
 def surprise(distances: Sequence[np.ndarray], truth: Sequence[int], temperature: float) -> np.ndarray:
     "Compute the negative log-likelihood of each truth, a place in its distances (types,)."
-    nearness = [-np.asarray(d, float) / temperature for d in distances]
-    return np.array([logsumexp(near) - near[t] for near, t in zip(nearness, truth, strict=True)])
+    nearness = -_side_by_side(distances) / temperature
+    return logsumexp(nearness, axis=1) - nearness[np.arange(len(truth)), list(truth)]
+
+
+def _side_by_side(distances: Sequence[np.ndarray]) -> np.ndarray:
+    "Rows (n, types), filled up with infinity where categories have fewer types."
+    rows = np.full((len(distances), max(map(len, distances))), np.inf)
+    for row, own in zip(rows, distances, strict=True):
+        row[: len(own)] = own
+    return rows
 
 
 def fit_temperature(
@@ -209,11 +217,14 @@ def fit_temperature(
 ) -> float:
     "Fit the most probable temperature, 0.01..1; without any known defect, the prior's."
     kept = [(d, t) for d, t in zip(distances, truth, strict=True) if t >= 0]
-    d, t = zip(*kept, strict=True) if kept else ((), ())
+    if not kept:
+        return float(np.exp(TEMPERATURE_PRIOR[0]))
+    d, t = zip(*kept, strict=True)
+    rows = _side_by_side(d)
 
     def improbability(temperature: float) -> float:
         away = (np.log(temperature) - TEMPERATURE_PRIOR[0]) / spread
-        return float(surprise(d, t, temperature).sum() + away**2 / 2)
+        return float(surprise(rows, t, temperature).sum() + away**2 / 2)
 
     return float(min(np.geomspace(0.01, 1, 41), key=improbability))
 
