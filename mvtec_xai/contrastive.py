@@ -193,7 +193,7 @@ def _centres(embeddings: Tensor, count: int) -> Tensor:
     return F.normalize(torch.stack(means), dim=1)
 
 # %% ../nbs/04_contrastive.ipynb #0d576846
-TEMPERATURE_PRIOR = (np.log(0.1), 0.3)  # of its logarithm: mean and standard deviation
+TEMPERATURE_PRIOR = (np.log(0.17), 0.3)  # of its logarithm: mean and standard deviation
 
 
 def surprise(distances: Sequence[np.ndarray], truth: Sequence[int], temperature: float) -> np.ndarray:
