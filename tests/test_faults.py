@@ -13,7 +13,9 @@ import pytest
 from conftest import ROOT, TINY
 from PIL import Image
 
+from mvtec_xai.blocks.cache import build_cache
 from mvtec_xai.blocks.locks import locked
+from mvtec_xai.blocks.requirements import require
 from mvtec_xai.data import index_dataset
 from mvtec_xai.pipeline import InspectionPipeline, category_of
 from mvtec_xai.sample.dataset import make_sample
@@ -45,14 +47,20 @@ def first_phase(root, tmp_path):
     ],
     ids=["no defects", "no good to judge by", "no good to learn from", "OK", "normal"],
 )
-def test_what_a_data_set_lacks_is_said_at_once(two, tmp_path, spoil, told):
+def test_what_a_data_set_lacks_is_said_at_once(two, spoil, told):
     spoil(two / "screw")
     problems = check_dataset(two)
     assert any(told in f"{p.path} {p.problem}" for p in problems.itertuples())
     assert not problems.problem.str.contains("mask missing").any()
-    with pytest.raises(PhaseError, match=told) as refused:
+    with pytest.raises(ValueError, match=told) as refused:
+        require(index_dataset(two))
+    assert "bottle" not in str(refused.value)  # the one that is in order is not blamed
+
+
+def test_the_first_phase_asks_what_the_others_need(two, tmp_path):
+    (two / "screw/test/good").rename(two / "screw/test/OK")
+    with pytest.raises(PhaseError, match="screw/test/OK"):
         first_phase(two, tmp_path)
-    assert "bottle" not in str(refused.value).splitlines()[1]  # the one that is in order is not blamed
 
 
 def test_masks_of_ones_are_masks(two, tmp_path):
@@ -70,8 +78,8 @@ def test_masks_of_ones_are_masks(two, tmp_path):
 def test_a_turned_mask_is_refused_by_name(two, tmp_path):
     mask = next((two / "screw/ground_truth").rglob("*.png"))
     Image.open(mask).resize((40, 64)).save(mask)
-    with pytest.raises(PhaseError, match=rf"{mask.name}: the mask is 40 x 64, its image 64 x 64"):
-        first_phase(two, tmp_path)
+    with pytest.raises(ValueError, match=rf"{mask.name}: the mask is 40 x 64, its image 64 x 64"):
+        build_cache(index_dataset(two), tmp_path / "cache", 64)
 
 
 def test_two_forms_of_an_accent_are_one_name(tmp_path):

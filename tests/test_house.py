@@ -2,6 +2,7 @@
 
 import ast
 import base64
+import importlib
 import re
 import subprocess
 from configparser import ConfigParser
@@ -142,3 +143,18 @@ def test_nothing_of_this_machine_is_tracked():
     assert not [
         n for n in tracked if n.startswith("runs/") or n.endswith((".safetensors", ".parquet", ".npy"))
     ]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=[name_of(m) for m in MODULES])
+def test_what_functions_import_is_there(module):
+    "Imports inside a function are found out when it is called, which may be late."
+    package = "mvtec_xai." + ".".join(name_of(module).split(".")[:-1])
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        inner = isinstance(node, ast.ImportFrom) and (
+            node.level or (node.module or "").startswith("mvtec_xai")
+        )
+        if inner and node.module:
+            place = "." * node.level + node.module
+            other = importlib.import_module(place, package.rstrip("."))
+            missing = [alias.name for alias in node.names if not hasattr(other, alias.name)]
+            assert not missing, f"{module}: {place} has no {missing}"

@@ -229,7 +229,7 @@ def export(
     "Write the detector of a category as ONNX, and say how far its probabilities are from ours."
     from mvtec_xai.pipeline import InspectionPipeline
     from mvtec_xai.tools.export import export_detector
-    from mvtec_xai.tools.inspection import find_images
+    from mvtec_xai.tools.files import find_images
 
     pipeline = InspectionPipeline.from_pretrained(run)
     pictures = [pipeline.read(p) for p in list(find_images([images]))[:100]] if images else None
