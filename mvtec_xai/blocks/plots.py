@@ -69,14 +69,9 @@ def save_table(
     folder: str | Path,  # the figures folder; the table goes to `tables/` in it
     name: str,
 ) -> pd.DataFrame:
-    "Write `table` as `folder/tables/name.csv` and `.tex`; return it, rounded to three decimals, for display."
-    base = Path(folder) / "tables" / name
-    with atomic_path(base.with_suffix(".csv")) as tmp:
+    "Write `table` as `folder/tables/name.csv`; return it, rounded to three decimals, for display."
+    with atomic_path(Path(folder) / "tables" / f"{name}.csv") as tmp:
         table.to_csv(tmp, index=False, float_format="%.6g")
-    with atomic_path(base.with_suffix(".tex")) as tmp:
-        tmp.write_text(
-            table.to_latex(index=False, escape=True, float_format="%.3f", na_rep="--"), encoding="utf-8"
-        )
     return table.round(3)
 
 # %% ../../nbs/blocks/plots.ipynb #cell019
