@@ -32,9 +32,9 @@ SEED = 2026  # of the dealing alone: the phases deal their own folds with anothe
 SIDE = 224  # pixels, at which maps are compared with masks, as in 02
 
 
-def set_aside(data: Path, root: Path) -> pd.DataFrame:
+def set_aside(data: Path, root: Path, categories: list[str]) -> pd.DataFrame:
     "Link all but a fifth of the test images of `data`, with their masks, into `root`; the index of that fifth."
-    index = index_dataset(data)
+    index = index_dataset(data, categories)
     dealt = assign_folds(index, 5, SEED)
     for row in dealt[dealt.fold != 0].itertuples():
         for file in (f for f in (row.path, row.mask_path) if isinstance(f, str)):
@@ -161,9 +161,10 @@ def main() -> None:
         "--out", type=Path, required=True, help="new folder for the links, the run and the table"
     )
     parser.add_argument("--detector", action="store_true", help="only phases 00 and 01: no types, no maps")
+    parser.add_argument("--categories", nargs="*", default=[], help="only these; default: all")
     args = parser.parse_args()
     out = args.out.absolute()
-    unseen, run = set_aside(args.data, out / "data"), out / "run"
+    unseen, run = set_aside(args.data, out / "data", args.categories), out / "run"
     plan = Plan(find_repository() / "nbs", run, run / "figures", data=str(out / "data"), profile="full")
     for phase in ("00", "01") if args.detector else list(plan.reads):
         reproduce(plan, only=phase)
