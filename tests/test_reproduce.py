@@ -52,8 +52,7 @@ def log(plan):
 def test_kill_in_the_middle_and_go_on(plan):
     toy(plan.notebooks, "01_slow", "time.sleep(60)")
     code = (
-        "from mvtec_xai.blocks.locks import locked
-from mvtec_xai.tools.phases import *; from mvtec_xai.tools.reproduce import *; from pathlib import Path; "
+        "from mvtec_xai.tools.phases import *; from mvtec_xai.tools.reproduce import *; from pathlib import Path; "
         f"reproduce(Plan(Path({str(plan.notebooks)!r}), Path({str(plan.run)!r}), Path({str(plan.figures)!r}), reads={READS!r}, overrides={{}}))"  # noqa: E501
     )
     process = subprocess.Popen(
