@@ -148,6 +148,8 @@ def test_a_click_shows_the_part_large_and_keys_go_on(opened, tmp_path):
     page.click("article >> nth=0")
     assert page.is_visible("#large") and page.inner_text("#about").startswith("anomalous")
     assert page.evaluate("document.getElementById('whole').decode().then(() => 'drawn')") == "drawn"
+    badge = page.evaluate("getComputedStyle(document.querySelector('#about .v')).backgroundColor")
+    assert badge == "rgb(213, 94, 0)"  # as on the card
     page.fill("#opacity", "0.3")
     assert page.evaluate("document.getElementById('heat').style.opacity") == "0.3"
     page.focus("#after")
