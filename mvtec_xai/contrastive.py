@@ -198,7 +198,11 @@ TEMPERATURE_PRIOR = (np.log(0.17), 0.3)  # of its logarithm: mean and standard d
 
 def surprise(distances: Sequence[np.ndarray], truth: Sequence[int], temperature: float) -> np.ndarray:
     "Compute the negative log-likelihood of each truth, a place in its distances (types,)."
-    nearness = -_side_by_side(distances) / temperature
+    return _surprise(_side_by_side(distances), truth, temperature)
+
+
+def _surprise(rows: np.ndarray, truth: Sequence[int], temperature: float) -> np.ndarray:
+    nearness = -rows / temperature
     return logsumexp(nearness, axis=1) - nearness[np.arange(len(truth)), list(truth)]
 
 
@@ -209,7 +213,7 @@ def _side_by_side(distances: Sequence[np.ndarray]) -> np.ndarray:
         row[: len(own)] = own
     return rows
 
-
+# %% ../nbs/04_contrastive.ipynb #6158e5c1
 def fit_temperature(
     distances: Sequence[np.ndarray],  # (types,) each, of defects that were not learned from
     truth: Sequence[int],  # the right place in each; -1 where the type is not among them
@@ -224,7 +228,7 @@ def fit_temperature(
 
     def improbability(temperature: float) -> float:
         away = (np.log(temperature) - TEMPERATURE_PRIOR[0]) / spread
-        return float(surprise(rows, t, temperature).sum() + away**2 / 2)
+        return float(_surprise(rows, t, temperature).sum() + away**2 / 2)
 
     return float(min(np.geomspace(0.01, 1, 41), key=improbability))
 

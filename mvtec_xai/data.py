@@ -69,7 +69,7 @@ def index_dataset(
     index.loc[shared, "image_id"] += index.path[shared].map(lambda p: Path(p).suffix)
     return index.sort_values("image_id", ignore_index=True)
 
-
+# %% ../nbs/00_data.ipynb #486fd955
 def _rows(category: str, place: Path, folder: str) -> list[tuple]:
     "The rows of `train` or `test` of one category."
     rows = []

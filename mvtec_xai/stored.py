@@ -22,8 +22,11 @@ from .stages import PLAN, Shared, Stage, load_stages
 FORMAT = 4  # of saved pipelines; to be raised when a phase changes what it keeps
 
 
-def copy_files(source: Path, files: dict[Path, int], folder: Path) -> Path:
+def copy_files(source: Path | None, files: dict[Path, int], folder: Path) -> Path:
     "Copy `files` of `source`, as they were when read, to a new `folder`; ValueError if that cannot be done."
+    if source is None:
+        remedy = "save one from InspectionPipeline.from_pretrained(RUN)"
+        raise ValueError(f"{folder}: this pipeline was not loaded from a run; {remedy}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder}: is there already and not an empty folder; name a new one")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -43,14 +46,14 @@ def copy_files(source: Path, files: dict[Path, int], folder: Path) -> Path:
     return folder
 
 # %% ../nbs/stored.ipynb #a16b8ceb
-def check_format(folder: Path) -> None:
-    "Raise ValueError if `folder` is a saved pipeline of another format, or lacks files."
+def check_format(folder: Path) -> Path:
+    "Return `folder`; ValueError if `folder` is a saved pipeline of another format, or lacks files."
     if not folder.is_dir():
         raise FileNotFoundError(
             f"{folder}: no such run folder; make one with `mvtec-xai reproduce --run {folder}`"
         )
     if not (folder / PLAN).is_file():
-        return  # whoever reads it says which phase is missing
+        return folder  # whoever reads it says which phase is missing
     plan = read_json(folder / PLAN)
     if plan.get("format", FORMAT) != FORMAT:
         found = f"a pipeline of format {plan['format']}, and this version reads {FORMAT}"
@@ -59,6 +62,7 @@ def check_format(folder: Path) -> None:
         raise ValueError(
             f"{folder}: a saved pipeline without its {', '.join(missing)}; copy the whole folder again"
         )
+    return folder
 
 # %% ../nbs/stored.ipynb #e576cef4
 def load_shared(
@@ -129,18 +133,14 @@ class Stored(OlderNames):
         dtype: torch.dtype | None = None,  # of the network's pass, as torch.bfloat16; None: float32
     ) -> "Stored":
         "Load the pipeline of a run or a saved one; FileNotFoundError or ValueError if there is none to load."
-        folder = Path(folder)
-        check_format(folder)
+        folder = check_format(Path(folder))
         with files_read() as files:
             shared = load_shared(folder, device, dtype)
             pipeline = cls(shared, load_stages(folder, shared))
-        pipeline.source = folder
-        pipeline.files = {f.relative_to(folder): f.stat().st_mtime_ns for f in files}
+        kept = {f.relative_to(folder): f.stat().st_mtime_ns for f in files}
+        pipeline.source, pipeline.files = folder, kept
         return pipeline
 
     def save_pretrained(self, folder: str | Path) -> Path:
         "Write all that was loaded into `folder`, new or empty: it needs neither the run nor its place."
-        if self.source is None:
-            remedy = "save one from InspectionPipeline.from_pretrained(RUN)"
-            raise ValueError(f"{folder}: this pipeline was not loaded from a run; {remedy}")
         return copy_files(self.source, self.files, Path(folder))

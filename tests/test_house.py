@@ -89,7 +89,17 @@ def test_notebook_explains_itself(notebook):
     cells = nbformat.read(notebook, 4).cells
     assert cells[0].cell_type == "markdown" and cells[0].source.startswith("# ") and "\n> " in cells[0].source
     assert sum(c.cell_type == "markdown" for c in cells) >= 0.25 * len(cells)
-    assert max(len(c.source.splitlines()) for c in cells if c.cell_type == "code") <= 60
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=ids(NOTEBOOKS))
+def test_cells_are_small(notebook):
+    lengths = [len(c.source.splitlines()) for c in nbformat.read(notebook, 4).cells if c.cell_type == "code"]
+    assert max(lengths, default=0) <= 30
+
+
+@pytest.mark.parametrize("module", MODULES, ids=[name_of(m) for m in MODULES])
+def test_modules_are_small(module):
+    assert len(module.read_text(encoding="utf-8").splitlines()) <= 250
 
 
 def test_the_front_page_shows_the_figure_as_it_is():

@@ -336,6 +336,15 @@ def test_results_are_those_of_the_tables(name):
     assert PLACE.search((ROOT / name).read_text(encoding="utf-8")).group(0) == results(name)
 
 
+def test_where_the_second_opinion_is_on_is_as_in_the_table():
+    weights = table("verification").deployed_weight
+    (only,) = weights.index[weights > 0]
+    said = {"README.md": f"it is on for {only} alone", "README.es.md": f"solo está activa en *{only}*"}
+    said["nbs/index.ipynb"] = f"it is on for {only} alone"
+    for name, text in said.items():
+        assert text in " ".join((ROOT / name).read_text(encoding="utf-8").split()), name
+
+
 @pytest.mark.parametrize("name", TEXTS)
 def test_images_of_the_examples_are_drawn(name, tmp_path):
     shown = set(re.findall(r"runs/sample/sample/([\w/]+\.png)", (ROOT / name).read_text(encoding="utf-8")))

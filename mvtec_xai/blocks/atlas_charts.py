@@ -15,7 +15,7 @@ from matplotlib.figure import Figure, SubFigure
 from scipy.cluster.hierarchy import dendrogram, leaves_list
 
 from .clusters import type_distances, type_tree
-from .plots import OKABE_ITO, name_colours
+from .plots import OKABE_ITO, name_colours, panels
 
 # %% ../../nbs/blocks/atlas_charts.ipynb #1c0e3148
 MARKERS = ["o", "X", "s", "P", "D", "^", "v", "*"]
@@ -46,12 +46,8 @@ def plot_maps(
 ) -> Figure:
     "Draw the map of each category, its defects by type."
     parts = list(table.groupby("category"))
-    columns = min(3, len(parts))
-    rows = -(-len(parts) // columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(2.5 * columns, 2.7 * rows), squeeze=False)
-    for ax in axes.flat[len(parts) :]:
-        ax.axis("off")
-    for ax, (category, part) in zip(axes.flat, parts, strict=False):
+    fig, axes = panels(len(parts), 3, 2.5, 2.7)
+    for ax, (category, part) in zip(axes, parts, strict=True):
         draw_map(ax, part, place, "defect")
         ax.set_title(category, fontsize=8)
     return fig

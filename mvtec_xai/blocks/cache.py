@@ -8,7 +8,7 @@ __all__ = ['ImageCache', 'content_key', 'decode', 'build_cache']
 # %% ../../nbs/blocks/cache.ipynb #5037b1da
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -69,17 +69,14 @@ def build_cache(
             known = {key: place for place, key in enumerate(old.keys)} if old else {}
             fill = partial(_fill, rows, depth, [known.get(key) for key in keys], old, images, masks)
             said = pool.map(fill, range(len(rows)))
-            failed = [e for e in tqdm(said, total=len(rows), desc="images", disable=None, leave=False) if e]
-            if failed:
-                told = f"{len(failed)} unreadable files (`mvtec-xai data check ROOT` lists all problems)"
-                raise ValueError("\n  ".join([f"{told}:", *failed]))
+            _raise_all(tqdm(said, total=len(rows), desc="images", disable=None, leave=False))
             images.flush(), masks.flush()
     write_json(folder / "cache.json", {"size": size, "fingerprint": fingerprint, **names, "keys": keys})
     for stale in set(folder.glob("*.npy")) - {folder / n for n in names.values()}:
         stale.unlink()
     return ImageCache(folder)
 
-
+# %% ../../nbs/blocks/cache.ipynb #0364d8dd
 def _fill(rows, depth, places, old, images, masks, i: int) -> str | None:
     "Fill row `i`, from its place in the old cache if it has one; what stands in the way is returned."
     if places[i] is not None:
@@ -89,3 +86,10 @@ def _fill(rows, depth, places, old, images, masks, i: int) -> str | None:
         images[i], masks[i] = decode(rows[i], images.shape[1], depth[i])
     except ValueError as error:
         return str(error)
+
+
+def _raise_all(said: Iterable[str | None]) -> None:
+    "ValueError that names all files of which something is said."
+    if failed := [error for error in said if error]:
+        told = f"{len(failed)} unreadable files (`mvtec-xai data check ROOT` lists all problems)"
+        raise ValueError("\n  ".join([f"{told}:", *failed]))

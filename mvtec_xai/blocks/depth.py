@@ -23,7 +23,7 @@ def bits_that_hold(top: float) -> int:
             return bits
     raise ValueError(f"a value of {top:g} is more than {DEPTHS[-1]} bits hold")
 
-
+# %% ../../nbs/blocks/depth.ipynb #e215e0ff
 def to_8_bits(
     values: np.ndarray,  # (h, w) of integers, or of floats: 0..1, or counts above that
     bits: int | None = None,  # depth of the category; None: the smallest that holds these values

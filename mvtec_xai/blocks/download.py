@@ -53,77 +53,76 @@ def fetch(
     sha256: str,
     timeout: float = 30,  # seconds without an answer
 ) -> Path:
-    "`target`, verified; fetched from the first of `urls` that gives a file with this hash."
+    "Return `target`, verified; it is fetched from the first of `urls` that gives a file with this hash."
     target = Path(target)
     if target.is_file():
         if pooch.file_hash(str(target)) == sha256:
             return target
-        raise ValueError(
-            f"{target}: its sha256 is not {sha256[:12]}..., so it is another file or damaged; remove it and try again"
-        )
+        found = f"its sha256 is not {sha256[:12]}..., so it is another file or damaged"
+        raise ValueError(f"{target}: {found}; remove it and try again")
     if not urls:
         raise FileNotFoundError(f"{target}: no such archive")
     target.parent.mkdir(parents=True, exist_ok=True)
-    part, reasons = target.with_name(target.name + ".part"), []
+    reasons = []
     for url in [u for u in urls for _ in range(2)]:
-        try:
-            resume(url, part, timeout)
-        except requests.RequestException as error:
-            reasons.append(f"{url}: {error}")
-            continue
-        if pooch.file_hash(str(part)) == sha256:
-            part.replace(target)
+        reasons.append(_try(url, target, sha256, timeout))
+        if not reasons[-1]:
             return target
-        part.unlink()
-        reasons.append(f"{url}: the file has another sha256 than expected")
-    raise ConnectionError(
-        "no address gave the file:\n  "
-        + "\n  ".join(dict.fromkeys(reasons))
-        + "\nIf you have it already, pass it: --archive FILE"
-    )
+    told = "\n  ".join(["no address gave the file:", *dict.fromkeys(reasons)])
+    raise ConnectionError(f"{told}\nIf you have it already, pass it: --archive FILE")
+
+# %% ../../nbs/blocks/download.ipynb #30a3dd76
+def _try(url: str, target: Path, sha256: str, timeout: float) -> str:
+    "Fetch from one address; what went wrong, or nothing."
+    part = target.with_name(target.name + ".part")
+    try:
+        resume(url, part, timeout)
+    except requests.RequestException as error:
+        return f"{url}: {error}"
+    if pooch.file_hash(str(part)) == sha256:
+        part.replace(target)
+        return ""
+    part.unlink()
+    return f"{url}: the file has another sha256 than expected"
 
 # %% ../../nbs/blocks/download.ipynb #cell014
 def extract_archive(
     archive: str | Path,  # .tar, .tar.gz, .tar.xz or .zip
     folder: str | Path,  # must not exist, or be empty
 ) -> Path:
-    "`folder` with the archive's content; a single folder that wraps everything is left out."
+    "Extract an archive to `folder`; a single folder that wraps everything is left out."
     archive, folder = Path(archive), Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder}: there is something in it already; name an empty or a new folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as tmp:
-        inside = Path(tmp) / "content"
-        inside.mkdir()
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as file:
-                _refuse_escapes(
-                    archive,
-                    inside,
-                    [
-                        (i.filename, (i.external_attr >> 16) & 0o170000 in (0, 0o100000, 0o040000))
-                        for i in file.infolist()
-                    ],
-                )
-                file.extractall(inside)
-        elif tarfile.is_tarfile(archive):
-            with tarfile.open(archive) as file:
-                _refuse_escapes(
-                    archive, inside, [(m.name, m.isfile() or m.isdir()) for m in file.getmembers()]
-                )
-                file.extractall(inside, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
-        else:
-            raise ValueError(f"{archive}: neither a tar nor a zip archive")
-        found = list(inside.iterdir())
-        content = (
-            found[0]
-            if len(found) == 1 and found[0].is_dir() and not (found[0] / "train").is_dir()
-            else inside
-        )
+        content = Path(tmp) / "content"
+        content.mkdir()
+        _extract(archive, content)
+        found = list(content.iterdir())
+        if len(found) == 1 and found[0].is_dir() and not (found[0] / "train").is_dir():
+            content = found[0]
         if folder.exists():
             folder.rmdir()
         content.replace(folder)
     return folder
+
+# %% ../../nbs/blocks/download.ipynb #2f38101e
+def _extract(archive: Path, inside: Path) -> None:
+    "Extract a tar or zip archive, once none of its members leads out of `inside`; ValueError for another."
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as file:
+            plain = (0, 0o100000, 0o040000)  # of no kind, a file, a folder
+            members = [(i.filename, (i.external_attr >> 16) & 0o170000 in plain) for i in file.infolist()]
+            _refuse_escapes(archive, inside, members)
+            file.extractall(inside)
+    elif tarfile.is_tarfile(archive):
+        with tarfile.open(archive) as file:
+            members = [(m.name, m.isfile() or m.isdir()) for m in file.getmembers()]
+            _refuse_escapes(archive, inside, members)
+            file.extractall(inside, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+    else:
+        raise ValueError(f"{archive}: neither a tar nor a zip archive")
 
 # %% ../../nbs/blocks/download.ipynb #ca8145ec
 def _refuse_escapes(archive: Path, folder: Path, members: list[tuple[str, bool]]) -> None:

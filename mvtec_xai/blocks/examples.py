@@ -80,8 +80,7 @@ def make_examples(
     if len(good) < 2:
         found = f"{category}/train/good: {len(good)} images"
         raise ValueError(f"{found}; at least 2 are needed, for the memory of good parts: add some")
-    passes = [rows] + [rows[folder == "test"]] * views
-    found = []
+    passes, found = [rows] + [rows[folder == "test"]] * views, []
     for view, of in enumerate(passes):
         found += pass_through(extractor, images, masks, of, allowed if view else None, generator)
     maps = [torch.cat(depth) for depth in zip(*(b[0] for b in found), strict=True)]

@@ -42,7 +42,7 @@ OTHER_NAMES_OF_GOOD = (
     ),
 )
 
-
+# %% ../../nbs/blocks/names.ipynb #3a875805
 def means_good(name: str) -> bool:
     "Tell whether a folder that is not called `good` is named as good parts are elsewhere."
     plain = composed(name).strip(" ._-").casefold().replace(" ", "_")

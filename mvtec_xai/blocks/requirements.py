@@ -21,7 +21,7 @@ def lacks(
     "List what a data set lacks for all phases: (problem, place, detail with the remedy)."
     return [lack for category, own in index.groupby("category") for lack in _lacks_of(category, own)]
 
-
+# %% ../../nbs/blocks/requirements.ipynb #846e9f1d
 def _lacks_of(category: str, own: pd.DataFrame) -> list[tuple[str, str, str]]:
     places = own[["folder", "defect"]].drop_duplicates().itertuples(index=False)
     named = [f"{category}/{folder}/{defect}" for folder, defect in places if means_good(defect)]
@@ -44,7 +44,7 @@ def _lacks_of(category: str, own: pd.DataFrame) -> list[tuple[str, str, str]]:
         found.append(("too few defects", f"{category}/test", lacking))
     return found
 
-
+# %% ../../nbs/blocks/requirements.ipynb #a1a91cde
 def require(index: pd.DataFrame) -> None:
     "ValueError that says all that a data set lacks."
     if found := lacks(index):

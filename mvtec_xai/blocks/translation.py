@@ -19,6 +19,10 @@ SPANISH = {
     # 00
     "defective images of the type": "imágenes defectuosas del tipo",
     "defective share of the image (dotted: one cell at {}/{} and {}/{})": "parte defectuosa (puntos: una celda a {}/{} y a {}/{})",
+}
+
+# %% ../../nbs/blocks/translation.ipynb #50b2a8ae
+SPANISH |= {
     # 01
     "distance": "distancia",
     "fine": "fino",
@@ -45,6 +49,10 @@ SPANISH = {
     "found": "encontrado",
     "True": "sí",
     "False": "no",
+}
+
+# %% ../../nbs/blocks/translation.ipynb #1f1022cf
+SPANISH |= {
     # 02
     "pixel AUROC": "AUROC de píxel",
     "AUPRO": "AUPRO",
@@ -73,6 +81,10 @@ SPANISH |= {
     "defective part, not asked": "pieza defectuosa, no consultada",
     "probability, by the detector": "probabilidad, según el detector",
     "percentile, by the autoencoder": "percentil, según el autocodificador",
+}
+
+# %% ../../nbs/blocks/translation.ipynb #e9adf606
+SPANISH |= {
     # 04
     "accuracy of the type, out-of-fold": "exactitud del tipo, validación cruzada",
     "majority, whole": "mayoría",

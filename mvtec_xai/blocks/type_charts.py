@@ -13,7 +13,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
-from .plots import OKABE_ITO
+from .plots import OKABE_ITO, panels
 
 # %% ../../nbs/blocks/type_charts.ipynb #5c42d469
 def plot_type_accuracy(
@@ -35,12 +35,8 @@ def plot_confusions(
 ) -> Figure:
     "Draw a confusion matrix for each category."
     parts = list(answers.groupby("category"))
-    columns = min(4, len(parts))
-    rows = -(-len(parts) // columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(2.3 * columns, 2.3 * rows), squeeze=False)
-    for ax in axes.flat[len(parts) :]:
-        ax.axis("off")
-    for ax, (category, part) in zip(axes.flat, parts, strict=False):
+    fig, axes = panels(len(parts), 4, 2.3, 2.3)
+    for ax, (category, part) in zip(axes, parts, strict=True):
         names = sorted(part.defect.unique())
         counts = confusion_matrix(part.defect, part.predicted, labels=names)
         look = {"annot": True, "fmt": "d", "cbar": False, "cmap": "Blues", "square": True}

@@ -118,12 +118,11 @@ SCROLL = (
 
 # %% ../../nbs/tools/app.ipynb #3553d884
 def build_page(bench: Workbench) -> gr.Blocks:
-    "The page, not yet served."
-    words, examples = bench.words, bench.examples
+    "Build the page, not yet served."
+    words = bench.words
     with gr.Blocks(title=words("title"), analytics_enabled=False) as page:
         warning = f"\n\n**{words('drawn')}**" if bench.pipeline.shared.drawn else ""
         gr.Markdown(f"# {words('title')}\n{words('intro')}{warning}")
-        chosen = gr.State()  # path of the image to inspect
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 upload = gr.File(label=words("drop"), file_types=["image"], height=140)
@@ -133,23 +132,28 @@ def build_page(bench: Workbench) -> gr.Blocks:
                 gallery = _gallery(bench)
             with gr.Column(scale=3, min_width=320):
                 result = gr.HTML(words("waiting"), elem_id="result")
-
-        def take_example(event: gr.SelectData):
-            row = examples.iloc[event.index]
-            return row.path, None, preview(bench, row.path, row.image_id), row.category
-
-        upload.upload(lambda path: (path, preview(bench, path, Path(path).name)), upload, [chosen, shown])
-        upload.clear(lambda: (None, ""), None, [chosen, shown])
-        ask = {
-            "fn": lambda path, kind: answer(bench, path, kind),
-            "inputs": [chosen, category],
-            "outputs": result,
-        }
-        button.click(**ask).then(fn=None, js=SCROLL)
-        gallery.select(take_example, None, [chosen, upload, shown, category]).then(**ask).then(
-            fn=None, js=SCROLL
-        )
+        _connect(bench, upload, shown, category, button, gallery, result)
     return page
+
+# %% ../../nbs/tools/app.ipynb #9b600745
+def _connect(bench: Workbench, upload, shown, category, button, gallery, result) -> None:
+    "Say what happens when something is dropped, chosen or pressed."
+    chosen = gr.State()  # path of the image to inspect
+
+    def take_example(event: gr.SelectData):
+        row = bench.examples.iloc[event.index]
+        return row.path, None, preview(bench, row.path, row.image_id), row.category
+
+    upload.upload(lambda path: (path, preview(bench, path, Path(path).name)), upload, [chosen, shown])
+    upload.clear(lambda: (None, ""), None, [chosen, shown])
+    ask = {
+        "fn": lambda path, kind: answer(bench, path, kind),
+        "inputs": [chosen, category],
+        "outputs": result,
+    }
+    scroll = {"fn": None, "js": SCROLL}
+    button.click(**ask).then(**scroll)
+    gallery.select(take_example, None, [chosen, upload, shown, category]).then(**ask).then(**scroll)
 
 # %% ../../nbs/tools/app.ipynb #ed7e27ec
 def _gallery(bench: Workbench) -> gr.Gallery:

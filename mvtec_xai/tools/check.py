@@ -95,7 +95,7 @@ def _unknown_files(files: list[Path]) -> Iterator[tuple]:
         more = f"and {len(own) - 1} more of its kind; " if len(own) > 1 else ""
         yield "unknown file", own.iloc[0], f"{more}expected {', '.join(sorted(SUFFIXES))}"
 
-
+# %% ../../nbs/tools/check.ipynb #be3a1f10
 def _masks_alone(place: Path) -> list[tuple]:
     found = []
     for kind in sorted(p for p in (place / "ground_truth").glob("*") if p.is_dir()):

@@ -14,6 +14,9 @@ from typing import Annotated
 
 import typer
 
+from .options import Backbone, Categories, Data, ImageSize, Language, Report, Weights
+from .options import Authors, Day, FiguresOf, Pdf, RunOf
+
 # %% ../../nbs/tools/cli.ipynb #cell005
 app = typer.Typer(
     help="Detect, explain, verify, classify and map industrial anomalies.",
@@ -78,59 +81,43 @@ def data_check(root: Annotated[Path, typer.Argument(help="Folder of the categori
     if problems:
         raise typer.Exit(1)
 
-# %% ../../nbs/tools/cli.ipynb #bd430b18
+# %% ../../nbs/tools/cli.ipynb #c833575b
 @app.command()
 def reproduce(
     profile: Annotated[str, typer.Option(help="sample: small, for a look; full: for real data.")] = "sample",
-    data: Annotated[
-        Path | None, typer.Option(help="Root of a data set; none: the sample set (profile sample only).")
-    ] = None,
+    data: Data = None,
     run: Annotated[Path | None, typer.Option(help="Run folder; default runs/PROFILE.")] = None,
     figures: Annotated[Path | None, typer.Option(help="Where figures go; default: RUN/figures.")] = None,
-    categories: Annotated[
-        list[str] | None, typer.Option(help="Only these, separated by commas, or one each time.")
-    ] = None,
+    categories: Categories = None,
     only: Annotated[str | None, typer.Option(help="Only this phase, as 02.")] = None,
     start: Annotated[str | None, typer.Option("--from", help="Everything from this phase on, as 03.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Also what is done already.")] = False,
     seed: int = 0,
-    backbone: Annotated[
-        str, typer.Option(help="timm name of the frozen network; default: tf_efficientnet_lite0.")
-    ] = "",
-    weights: Annotated[
-        Path | None, typer.Option(help="Its weight file; default: an installed package, then timm's hub.")
-    ] = None,
-    image_size: Annotated[
-        int, typer.Option(help="Side that images are resized to, in pixels; default: of the profile.")
-    ] = 0,
-    language: Annotated[
-        str, typer.Option(help="Of the figures' labels: en or es; default: es for full, else en.")
-    ] = "",
-    report: Annotated[
-        bool | None, typer.Option(help="Build RUN/memoria.pdf at the end; default: for full.")
-    ] = None,
+    backbone: Backbone = "",
+    weights: Weights = None,
+    image_size: ImageSize = 0,
+    language: Language = "",
+    report: Report = None,
 ) -> None:
     "Run all phases, or go on where a run stopped."
-    from mvtec_xai.tools.phases import Plan, check_options, find_repository, split_names
-
-    root = str(data.absolute()) if data else ""
-    check_options(profile, data, backbone, weights, image_size)
-    language = _check_language(language or ("es" if profile == "full" else "en"))
-    repository = find_repository()
-    run = (run or repository / "runs" / profile).absolute()
-    places = repository / "nbs", run, (figures or run / "figures").absolute()
-    file = str(weights.absolute()) if weights else ""
-    network = {"backbone": backbone, "weights": file, "image_size": image_size}
-    chosen = split_names(categories or [], root)
-    plan = Plan(*places, root, chosen, profile, seed, language, **network)
+    plan = _plan(profile, data, run, figures, categories, seed, backbone, weights, image_size, language)
     _reproduce(plan, only, start, force, profile == "full" if report is None else report)
 
 # %% ../../nbs/tools/cli.ipynb #bfa76dcb
-def _check_language(language: str) -> str:
+def _plan(profile, data, run, figures, categories, seed, backbone, weights, image_size, language):
+    "The plan of a run; an error before anything is done for options that cannot be right."
     from mvtec_xai.blocks.translation import words_of
+    from mvtec_xai.tools.phases import Plan, check_options, find_repository, split_names
 
-    words_of(language)  # an unknown one is an error before anything is done
-    return language
+    root, file = (str(p.absolute()) if p else "" for p in (data, weights))
+    check_options(profile, data, backbone, weights, image_size)
+    language = language or ("es" if profile == "full" else "en")
+    words_of(language)  # an unknown one is an error
+    repository = find_repository()
+    run = (run or repository / "runs" / profile).absolute()
+    places = repository / "nbs", run, (figures or run / "figures").absolute()
+    network = {"backbone": backbone, "weights": file, "image_size": image_size}
+    return Plan(*places, root, split_names(categories or [], root), profile, seed, language, **network)
 
 
 def _reproduce(plan, only: str | None, start: str | None, force: bool, report: bool) -> None:
@@ -155,31 +142,16 @@ def _report_of(plan, manifest: dict) -> str | None:
         return f"all phases are done, but there is no report: {error}\nbuild it with `mvtec-xai report --run {plan.run}`"
     return None
 
-# %% ../../nbs/tools/cli.ipynb #a356c5c2
+# %% ../../nbs/tools/cli.ipynb #a7361958
 @app.command()
 def report(
-    run: Annotated[
-        Path | None, typer.Option(help="Run folder; its figures are taken, and RUN/memoria.pdf is written.")
-    ] = None,
-    figures: Annotated[
-        Path | None,
-        typer.Option(help="Folder of figures; default: RUN/figures, without a run the repository's."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The PDF; default: RUN/memoria.pdf, without a run memoria.pdf here.")
-    ] = None,
-    day: Annotated[
-        str, typer.Option("--date", help="On the title page, as 2026-01-31; default: today.")
-    ] = "",
-    authors: Annotated[
-        str, typer.Option(help="On the title page, separated by commas; default: a line to fill in.")
-    ] = "",
+    run: RunOf = None, figures: FiguresOf = None, out: Pdf = None, day: Day = "", authors: Authors = ""
 ) -> None:
     "Write the report, in Spanish, from a folder of figures and tables."
     from datetime import date
 
-    from mvtec_xai.tools.report import build_report
     from mvtec_xai.tools.phases import find_repository
+    from mvtec_xai.tools.report import build_report
 
     repository = find_repository()
     figures = figures or (run / "figures" if run else repository / "figures")
@@ -188,11 +160,8 @@ def report(
         chosen = date.fromisoformat(day) if day else None
     except ValueError:
         raise ValueError(f"--date {day}: no date; write it as 2026-01-31") from None
-    print(
-        build_report(
-            figures, out, repository, chosen, [a.strip() for a in authors.split(",") if a.strip()], run
-        )
-    )
+    named = [author.strip() for author in authors.split(",") if author.strip()]
+    print(build_report(figures, out, repository, chosen, named, run))
 
 # %% ../../nbs/tools/cli.ipynb #c5f0dce0
 @app.command()

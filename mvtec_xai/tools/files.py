@@ -45,7 +45,7 @@ class Found:
         for path in (Path(error.filename) for error in unlisted):
             self.images[path.absolute()] = path.relative_to(folder).as_posix()
 
-
+# %% ../../nbs/tools/files.ipynb #6193893a
 def _reason_against(path: Path, name: PurePosixPath) -> str:
     "Why a file that was found is not inspected; empty if it is."
     if any(part.startswith(".") for part in name.parts):
@@ -114,7 +114,7 @@ def _key(stem: PurePosixPath | str) -> str:
     "What two names that would meet on a disk have in common."
     return composed(str(stem)).casefold()
 
-
+# %% ../../nbs/tools/files.ipynb #47b7450e
 def taken_by(names: Sequence[str]) -> set[str]:
     "Gather what `unique_name` has to avoid where `names` are in use."
     return {_key(PurePosixPath(name).with_suffix("")) for name in names}

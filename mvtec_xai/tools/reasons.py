@@ -10,6 +10,7 @@ __all__ = ['STYLE', 'SMALLEST', 'scale', 'bars', 'picture', 'Step', 'category_st
 import base64
 import io
 from dataclasses import dataclass
+from importlib import resources
 from html import escape
 
 import numpy as np
@@ -63,38 +64,18 @@ def picture(
     return f'<img alt="{escape(said)}" style="aspect-ratio:{width}/{height}" src="data:image/jpeg;base64,{data}">'
 
 # %% ../../nbs/tools/reasons.ipynb #42d3dafb
-STYLE = """
-.reasons{max-width:52rem;font-size:15px;line-height:1.45}
-.reasons section{display:grid;grid-template-columns:2rem minmax(0,1fr);padding:.8rem 0;border-bottom:1px solid #8884}
-.reasons section>.n{font-weight:700;opacity:.55;font-size:1.15rem;line-height:1.3}
-.reasons h3{margin:0 0 .2rem;font-size:1.05rem;line-height:1.3} .reasons p{margin:0 0 .5rem}
-.reasons .scale{position:relative;padding-top:16px;margin:.3rem 0 .4rem}
-.reasons .track{display:flex;height:26px;border-radius:5px;overflow:hidden}
-.reasons .track span{font-size:13px;line-height:26px;text-align:center;overflow:hidden;white-space:nowrap}
-.reasons .needle{position:absolute;top:0;width:0;height:0;border:8px solid transparent;border-top:13px solid currentColor;margin-left:-8px}
-.reasons .ends{display:flex;justify-content:space-between;font-size:13px;opacity:.75}
-.reasons .bars{display:grid;align-items:center;font-size:14px;
-  grid-template-columns:minmax(6rem,max-content) 1fr max-content;gap:.25rem .7rem}
-.reasons .bars span{overflow-wrap:anywhere} .reasons .bars span:nth-child(-n+3){font-weight:700}
-.reasons .bars i{height:10px;background:#8883;border-radius:5px;overflow:hidden}
-.reasons .bars b{display:block;height:100%;background:currentColor;opacity:.6}
-.reasons .pair{display:grid;grid-template-columns:1fr 1fr;gap:.6rem;max-width:42rem}
-.reasons .one{max-width:21rem} .reasons img{display:block;width:100%;margin:0;border-radius:5px;object-fit:fill}
-.reasons .legend{display:grid;grid-template-columns:1fr 1fr;gap:.2rem .6rem;font-size:13px;margin:.5rem 0;max-width:42rem}
-.reasons .legend img{grid-column:1/3;height:12px} .reasons .legend span:last-child{text-align:right}
-.reasons .near{display:grid;grid-template-columns:repeat(auto-fill,minmax(104px,1fr));gap:.6rem;max-width:30rem;font-size:13px}
-.reasons .near figure{margin:0;overflow-wrap:anywhere}
-.reasons .near .gone{aspect-ratio:1;display:grid;place-items:center;text-align:center;
-  padding:.4rem;border:1px dashed #8888;border-radius:5px}
-.reasons .verdict{border-radius:8px;padding:.7rem 1rem;font-size:1rem}
-.reasons .verdict strong{display:block;font-size:2rem;line-height:1.15;text-transform:uppercase;letter-spacing:.03em;color:inherit}
-.reasons .times{font-size:13px;opacity:.75;margin:.6rem 0 0}
-.reasons.problem{border:2px solid #D55E00;border-radius:8px;padding:.8rem 1rem;overflow-wrap:anywhere}
-.reasons .preview{padding:0 0 .3rem;display:grid;grid-template-columns:88px 1fr;gap:.7rem;align-items:center;overflow-wrap:anywhere}
-""" + "".join(
-    f".reasons .{name}{{background:{colour};color:{'#000' if name in ('review', 'anomalous') else '#fff'}}}\n"
-    for name, colour in VERDICT_COLOURS.items()
-)
+def _style() -> str:
+    "Read the style of the steps, with the colours of the verdicts."
+    dark = ("review", "anomalous")  # black is read better on these
+    colours = [
+        f".reasons .{name}{{background:{colour};color:{'#000' if name in dark else '#fff'}}}"
+        for name, colour in VERDICT_COLOURS.items()
+    ]
+    file = resources.files("mvtec_xai.tools") / "reasons.css"
+    return file.read_text(encoding="utf-8") + "\n".join(colours)
+
+
+STYLE = _style()
 
 # %% ../../nbs/tools/reasons.ipynb #d26ef98f
 @dataclass

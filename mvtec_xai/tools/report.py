@@ -67,28 +67,19 @@ def gather(
     authors: Sequence[str] = (),  # none: a line to fill in
     run: Path | None = None,  # None: the folder that `figures` lie in
 ) -> dict:
-    "Put sources, figures and tables into `stage`; what `contenido.json` there says."
-    files = {
-        suffix: sorted(p.relative_to(figures) for p in figures.rglob(f"*{suffix}"))
-        for suffix in (".png", ".csv")
-    }
-    for name in [*files[".png"], *files[".csv"]]:
+    "Put sources, figures and tables into `stage`, and return what `contenido.json` there says."
+    found = {s: sorted(p.relative_to(figures) for p in figures.rglob(f"*{s}")) for s in (".png", ".csv")}
+    for name in [*found[".png"], *found[".csv"]]:
         (stage / "figures" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(figures / name, stage / "figures" / name)
     shutil.copytree(repository / "report", stage, dirs_exist_ok=True)
-    origin, about = (
-        origin_of(figures, run or figures.parent, repository),
-        figures / "mvtec_ad" / "tables" / "about.json",
-    )
-    content = {
-        "figuras": [p.with_suffix("").as_posix() for p in files[".png"]],
-        "tablas": [p.with_suffix("").as_posix() for p in files[".csv"]],
-        "origen": {k: origin[k] for k in ("nombre", "manifiesto")},
-        "parametros": origin["parametros"],
-        "reales": json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {},
-        "fecha": day.isoformat(),
-        "autores": list(authors),
-    }
+    origin = origin_of(figures, run or figures.parent, repository)
+    about = figures / "mvtec_ad" / "tables" / "about.json"
+    names = {s: [p.with_suffix("").as_posix() for p in paths] for s, paths in found.items()}
+    content = {"figuras": names[".png"], "tablas": names[".csv"], "parametros": origin["parametros"]}
+    content["origen"] = {k: origin[k] for k in ("nombre", "manifiesto")}
+    content["reales"] = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}
+    content |= {"fecha": day.isoformat(), "autores": list(authors)}
     write_json(stage / "contenido.json", content)
     return content
 
@@ -101,28 +92,14 @@ def build_report(
     authors: Sequence[str] = (),
     run: Path | None = None,  # that they are of, for its manifest; None: the folder that they lie in
 ) -> Path:
-    "Write the report of `figures` to `out`; its path."
+    "Write the report of `figures` to `out`, and return its path."
     figures, out, day = Path(figures).absolute(), Path(out), day or date.today()
     if not figures.is_dir():
-        raise FileNotFoundError(
-            f"{figures}: no such folder of figures; make one with `mvtec-xai reproduce`, or name another with --figures"
-        )
-    try:
-        import typst
-    except ImportError as error:
-        raise ValueError(
-            "the report needs the compiler Typst, which is not installed; `pip install typst`"
-        ) from error
+        remedy = "make one with `mvtec-xai reproduce`, or name another with --figures"
+        raise FileNotFoundError(f"{figures}: no such folder of figures; {remedy}")
     with tempfile.TemporaryDirectory() as folder:
-        stage = Path(folder)
-        gather(figures, repository, stage, day, authors, run)
-        noon = datetime(day.year, day.month, day.day, 12, tzinfo=timezone.utc)
-        try:
-            made = typst.compile(stage / "memoria.typ", root=stage, ignore_system_fonts=True, timestamp=noon)
-        except typst.TypstError as error:
-            raise RuntimeError(
-                f"the report of {figures} could not be built: {error.message}\n{error.diagnostic}"
-            ) from error
+        gather(figures, repository, Path(folder), day, authors, run)
+        made = _compile(Path(folder), day, figures)
     try:
         with atomic_path(out) as tmp:
             tmp.write_bytes(made)
@@ -131,3 +108,18 @@ def build_report(
             f"{out}: cannot be written ({error.strerror}); name another file with --out"
         ) from error
     return out
+
+# %% ../../nbs/tools/report.ipynb #5f14ba4c
+def _compile(stage: Path, day: date, figures: Path) -> bytes:
+    "The PDF of what is gathered in `stage`."
+    try:
+        import typst
+    except ImportError as error:
+        remedy = "`pip install typst`"
+        raise ValueError(f"the report needs the compiler Typst, which is not installed; {remedy}") from error
+    noon = datetime(day.year, day.month, day.day, 12, tzinfo=timezone.utc)
+    try:
+        return typst.compile(stage / "memoria.typ", root=stage, ignore_system_fonts=True, timestamp=noon)
+    except typst.TypstError as error:
+        told = f"{error.message}\n{error.diagnostic}"
+        raise RuntimeError(f"the report of {figures} could not be built: {told}") from error

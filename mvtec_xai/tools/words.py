@@ -21,6 +21,10 @@ ENGLISH = {
     "no_image": "There is no image yet. Drop one, or take an example.",
     "no_category": "No category is chosen. Choose what kind of part this is.",
     "unreadable": "This image cannot be inspected: {error}",
+}
+
+# %% ../../nbs/tools/words.ipynb #0ec262d1
+ENGLISH |= {
     "normal": "normal",
     "review": "review",
     "anomalous": "anomalous",
@@ -57,6 +61,10 @@ ENGLISH |= {
     "detector_normal": "That is below {low}: normal, and surely so.",
     "detector_anomalous": "That is above {high}: anomalous, and surely so.",
     "detector_review": "That is between {low} and {high}, where the detector must not decide alone: doubtful so far.",
+}
+
+# %% ../../nbs/tools/words.ipynb #684f754b
+ENGLISH |= {
     "heatmap_step": "Where",
     "heatmap_none": "No heatmap is made: the detector was sure of a good part.",
     "heatmap_flat": "The heatmap is flat: nothing in the image stands out.",
@@ -107,6 +115,10 @@ SPANISH = {
     "no_image": "Todavía no hay imagen. Suelte una o tome un ejemplo.",
     "no_category": "No hay categoría elegida. Elija de qué pieza se trata.",
     "unreadable": "Esta imagen no se puede inspeccionar: {error}",
+}
+
+# %% ../../nbs/tools/words.ipynb #05b3c951
+SPANISH |= {
     "normal": "normal",
     "review": "revisar",
     "anomalous": "anómala",
@@ -144,6 +156,10 @@ SPANISH |= {
     "detector_normal": "Está por debajo de {low}: normal, y con seguridad.",
     "detector_anomalous": "Está por encima de {high}: anómala, y con seguridad.",
     "detector_review": "Está entre {low} y {high}, donde el detector no debe decidir solo: dudosa por ahora.",
+}
+
+# %% ../../nbs/tools/words.ipynb #41dc81e3
+SPANISH |= {
     "heatmap_step": "Dónde",
     "heatmap_none": "No se hace mapa de calor: el detector estaba seguro de que la pieza es buena.",
     "heatmap_flat": "El mapa de calor es plano: nada destaca en la imagen.",
