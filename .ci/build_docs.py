@@ -42,7 +42,10 @@ def arrange(contents: list) -> list:
     sections = [entry for entry in contents if not isinstance(entry, str)]
     for section in sections:
         section["section"] = SECTIONS[section["section"]]
-    built = [{"section": "Phases", "contents": phases}, {"section": "Chain", "contents": [*pages.values()]}]
+    built = [
+        {"section": "Phases", "contents": phases},
+        {"section": "Behind the phases", "contents": [*pages.values()]},
+    ]
     return [*start, *built, *sections]
 
 

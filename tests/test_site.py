@@ -65,5 +65,5 @@ def test_newcomers_find_their_pages_first():
     ]
     arranged = build_docs.arrange([*pages, {"section": "blocks", "contents": ["blocks/runs.ipynb"]}])
     assert arranged[:2] == ["index.ipynb", "start.ipynb"]
-    assert [entry["section"] for entry in arranged[6:]] == ["Phases", "Chain", "Building blocks"]
+    assert [entry["section"] for entry in arranged[6:]] == ["Phases", "Behind the phases", "Building blocks"]
     assert all((ROOT / "nbs" / f"{name}.ipynb").is_file() for name in build_docs.START)
