@@ -23,6 +23,7 @@ from .blocks.threads import threaded
 from .inspection import Inspection, InspectionError
 from .stages import Shared, Task
 from .stored import Stored
+from .workshop import Teachable
 
 # %% ../nbs/06_pipeline.ipynb #379ae682
 @dataclass
@@ -157,7 +158,7 @@ class Inspecting(Streaming):
         return found[0] if single else found
 
 # %% ../nbs/06_pipeline.ipynb #8ef903a4
-class InspectionPipeline(Inspecting, Stored):
+class InspectionPipeline(Inspecting, Teachable):
     "All stages of a run, ready to inspect images."
 
     @property

@@ -25,6 +25,7 @@ from .blocks.runs import read_json, read_tensors
 from .blocks.verification import fuse
 from .classifier import Detector, load_detector, score_maps
 from .contrastive import describe_defects, load_prototype_classifier
+from .good_parts import GOOD_ONLY, load_good_parts
 from .gradcam import cam_class, explain_heads
 from .inspection import Inspection, verdict_of
 
@@ -47,6 +48,7 @@ class Shared:
     categories: list[str]
     image_size: int  # pixels
     detectors: dict[str, Detector] = field(default_factory=dict)  # of each category, on the one extractor
+    basis: dict[str, str] = field(default_factory=dict)  # what a category was learned from; none: the study
     drawn: bool = False  # were the models made of drawn parts?
     bits: dict[str, int] = field(
         default_factory=dict
@@ -86,8 +88,10 @@ class Detect(Stage):
     def load(cls, folder: Path, shared: Shared) -> "Detect":
         stage = cls()
         stage.detectors, stage.thresholds = shared.detectors, read_json(folder / "config.json")["thresholds"]
+        stage.basis = shared.basis
         for category in shared.categories:
-            shared.detectors[category] = load_detector(folder, category, extractor=shared.extractor)
+            load = load_good_parts if shared.basis.get(category) == GOOD_ONLY else load_detector
+            shared.detectors[category] = load(folder, category, extractor=shared.extractor)
         return stage
 
     @torch.no_grad()
@@ -95,6 +99,7 @@ class Detect(Stage):
         for category in sorted({t.inspection.category for t in tasks}):
             own, detector = [t for t in tasks if t.inspection.category == category], self.detectors[category]
             for task in own:
+                task.inspection.basis = self.basis.get(category, "study")
                 task.maps = [m.half().cpu() for m in detector.memory(task.features)]
             maps = [torch.cat(grid) for grid in zip(*(t.maps for t in own), strict=True)]
             found = zip(own, score_maps(detector.heads, maps), strangeness(maps), strict=True)
@@ -133,7 +138,7 @@ class Explain(Stage):
             if not inspection.suspicious:
                 continue
             heads, scale = self.detectors[inspection.category].heads, self.scales[inspection.category]
-            inspection.score_map = explain_heads(heads, task.maps, self.method)[0]
+            inspection.score_map = explain_heads(heads, task.maps, scale.get("method", self.method))[0]
             inspection.image_size = self.image_size
             inspection.region_share, inspection.colour_limit = scale["region_share"], scale["colour_limit"]
 

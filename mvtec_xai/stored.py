@@ -82,9 +82,8 @@ def load_shared(
     if dtype:
         in_precision(extractor, dtype)
     size = read_json(folder / "config.json")["image_size"]
-    return Shared(
-        extractor, plan["categories"], size, drawn=plan.get("drawn", False), bits=plan.get("bits", {})
-    )
+    about = {"drawn": plan.get("drawn", False), "bits": plan.get("bits", {}), "basis": plan.get("basis", {})}
+    return Shared(extractor, plan["categories"], size, **about)
 
 
 def in_precision(extractor: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:

@@ -20,8 +20,8 @@ PHASES = [p for p in NOTEBOOKS if re.match(r"\d\d_", p.name)]
 MODULES = sorted(p for p in (ROOT / "mvtec_xai").rglob("*.py") if p.name not in ("__init__.py", "_modidx.py"))
 ORDER = [  # who may import whom: what comes earlier, never what comes later
     *("blocks", "sample", "data", "classifier", "gradcam", "explanation_study", "faithfulness"),
-    *("autoencoder", "good_parts", "contrastive", "type_study", "new_types", "atlas"),
-    *("inspection", "stages", "stored", "pipeline", "tools", "__main__"),
+    *("autoencoder", "good_parts", "contrastive", "type_study", "new_types", "learning", "atlas"),
+    *("inspection", "stages", "stored", "workshop", "pipeline", "tools", "__main__"),
 ]
 
 
