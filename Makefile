@@ -20,7 +20,7 @@ $(STAMP): settings.ini setup.py constraints.txt
 run: $(STAMP)  ## set up, then run all phases on the sample data (about 10 minutes on two cores)
 	$(BIN)/mvtec-xai reproduce --profile sample
 
-figures: $(STAMP)  ## renew the figures of the repository, which the site and the report show (for maintainers)
+figures: $(STAMP)  ## renew the figures of the repository, which the site shows (for maintainers)
 	$(BIN)/mvtec-xai reproduce --profile sample --figures figures
 
 test: $(STAMP)  ## set up, then run all that CI checks (about 10 minutes on two cores)
@@ -30,7 +30,7 @@ test: $(STAMP)  ## set up, then run all that CI checks (about 10 minutes on two 
 	$(BIN)/nbdev_test --n_workers 2 --skip_file_re '^[0-9][0-9]_'
 	$(BIN)/pytest -q tests
 
-report: $(STAMP)  ## build the written report of the repository's figures, memoria.pdf
+report: $(STAMP)  ## build the written report, of the tables and plots of real images, memoria.pdf
 	$(BIN)/mvtec-xai report
 
 docs: $(STAMP)  ## build the documentation site in _docs/ (no Quarto needed)

@@ -1,19 +1,37 @@
-"""Copy the tables of a run on real images, with what they are of, to figures/mvtec_ad/tables, whence READMEs and report have them.
+"""Copy what may be published of a run on real images to figures/mvtec_ad, whence READMEs, report and site have it.
 
-Those that lie there are brought up to date, from the run's own tables and those that benchmarks wrote into RUN/reference; `--add`
+Tables: those that lie there are brought up to date, from the run's own and those that benchmarks wrote into RUN/reference; `--add`
 names further ones. Only numbers are kept: columns that name single images stay in the run. A table that the run lacks stays as it
-was and is named. Afterwards `python tests/test_readme.py` writes the READMEs' results.
+was and is named. Plots: those of PLOTS, which have no photograph in them. And of the manifest what the report tells: settings,
+versions, and what each phase took. Afterwards `python tests/test_readme.py` writes the READMEs' results.
 
     .venv/bin/python benchmarks/keep_tables.py --run runs/full --add inspect_speed inspect_growth
 """
 
 import argparse
+import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
 
 from mvtec_xai.blocks.runs import atomic_path, read_json, read_table, write_json
+from mvtec_xai.tools.report import parameters_of
 
+PLOTS = [  # only what the report shows, and nothing with pixels of the data set
+    "data_defect_area",
+    "detection_probabilities",
+    "detection_confidence",
+    "detection_area",
+    "localisation",
+    "verification",
+    "types",
+    "types_few_shot",
+    "atlas_umap",
+    "atlas_all",
+    "verdicts",
+]
+PLACES = {"run", "figures", "data", "weights", "language"}  # parameters that say where, not how
 KEPT = Path(__file__).parents[1] / "figures" / "mvtec_ad" / "tables"
 
 
@@ -45,6 +63,27 @@ def main() -> None:
     }
     fingerprint = read_json(args.run / "00_data" / "cache" / "cache.json")["fingerprint"]
     write_json(KEPT / "about.json", about | {"seed": settings["seed"], "fingerprint": fingerprint})
+    for name in PLOTS:
+        shutil.copy(args.run / "figures" / f"{name}.png", KEPT.parent / f"{name}.png")
+    write_json(KEPT.parent / "manifest.json", told_of(args.run))
+
+
+def told_of(run: Path) -> dict:
+    "What the report says of a run: no paths, nothing of the machine but its device."
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    kept = {
+        k: manifest[k] for k in ("profile", "seed", "language", "categories", "commit", "python", "versions")
+    }
+    phases = {
+        name: {k: phase[k] for k in ("seconds", "peak_memory_mb")}
+        for name, phase in sorted(manifest["phases"].items())
+    }
+    parameters = {
+        name: {k: v for k, v in found.items() if k not in PLACES}
+        for name, found in parameters_of(run / "notebooks").items()
+    }
+    data = {"data": Path(manifest["data"]).name, "device": manifest["device"]}
+    return kept | data | {"phases": phases, "parameters": parameters}
 
 
 if __name__ == "__main__":

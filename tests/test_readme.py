@@ -105,7 +105,7 @@ TEXTS = {
         ),
         "head": (
             "| categoría | no detectados | falsas alarmas | a una persona | AUROC de imagen | F1 | error de calibración "
-            "| AUROC de píxel | AUPRO | juego del puntero | tipo |"
+            "| AUROC de píxel | AUPRO | juego de señalar | tipo |"
         ),
         "mean": "media",
         "others": (
@@ -135,7 +135,7 @@ TEXTS = {
             "de piezas buenas. Los de anomalib son distancias a las piezas buenas, que ninguna etiqueta ha tocado. "
             "Las cabezas son de una segunda ejecución, de la misma semilla, en otra máquina."
         ),
-        "explained_head": "| mapa | aprende de | AUROC de imagen | AUROC de píxel | AUPRO | juego del puntero |",
+        "explained_head": "| mapa | aprende de | AUROC de imagen | AUROC de píxel | AUPRO | juego de señalar |",
         "maps": {
             "masks": "cabezas de este proyecto",
             "labels": "las mismas cabezas, sin ver máscaras",

@@ -154,7 +154,7 @@ def report(
     from mvtec_xai.tools.report import build_report
 
     repository = find_repository()
-    figures = figures or (run / "figures" if run else repository / "figures")
+    figures = figures or (run / "figures" if run else repository / "figures" / "mvtec_ad")
     out = out or (run / "memoria.pdf" if run else Path("memoria.pdf"))
     try:
         chosen = date.fromisoformat(day) if day else None

@@ -171,9 +171,9 @@ SPANISH |= {
     "heatmap": "mapa de calor con la región contorneada",
     "verify_step": "Segunda opinión",
     "verify_sure": "No se pide: el detector estaba seguro.",
-    "verify_off": "No se pide: el detector dudaba, pero en esta categoría el autoencoder no ha demostrado que ayude.",
+    "verify_off": "No se pide: el detector dudaba, pero en esta categoría el autocodificador no ha demostrado que ayude.",
     "verify_asked": "Se pide, porque el detector dudaba. "
-    "Para el autoencoder, ajustado solo con piezas buenas, esta es más extraña que {percentile} de las buenas.",
+    "Para el autocodificador, ajustado solo con piezas buenas, esta es más extraña que {percentile} de las buenas.",
     "verify_stays": "Los dos juntos siguen entre los umbrales: la duda permanece.",
     "verify_changed": "Los dos juntos lo deciden: de dudosa a {verdict}.",
 }
