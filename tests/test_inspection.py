@@ -21,7 +21,7 @@ from mvtec_xai.pipeline import InspectionPipeline
 from mvtec_xai.stages import Detect, NameType, Stage, Verify
 from mvtec_xai.tools.cli import app
 from mvtec_xai.tools.files import find_images
-from mvtec_xai.tools.inspection import inspect_files, remembered_interrupts
+from mvtec_xai.tools.inspection import _stoppable, inspect_files, remembered_interrupts
 
 
 class ByBrightness(Stage):
@@ -279,3 +279,14 @@ def test_the_language_is_of_the_page_and_of_nothing_else(inspect, tmp_path):
     assert done.exit_code == 1 and "2 images" in done.stdout
     assert page_data(tmp_path / "out")["words"]["title"] == "Inspecciones"
     assert (tmp_path / "out" / "inspections.csv").read_bytes() == before
+
+
+def test_a_reader_who_goes_away_is_a_stop(tmp_path, monkeypatch, capsys):
+    def inspecting():
+        raise BrokenPipeError
+
+    with open(tmp_path / "stdout", "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert _stoppable(inspecting, tmp_path / "out") is None
+    said = capsys.readouterr().err
+    assert "nobody reads the output" in said and "--resume" in said
