@@ -22,7 +22,7 @@ setup(
     license="Apache-2.0",
     keywords=cfg["keywords"],
     packages=find_packages(include=["mvtec_xai", "mvtec_xai.*"]),
-    package_data={"mvtec_xai": ["*.html", "*.yaml"], "mvtec_xai.tools": ["*.html", "*.css"]},
+    package_data={"mvtec_xai": ["*.html", "*.yaml"], "mvtec_xai.tools": ["*.html", "*.css", "*.js"]},
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
     extras_require={

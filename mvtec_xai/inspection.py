@@ -90,12 +90,13 @@ class Inspection(Decided):
     type_confidence: float | None = None  # 0..1
     type_distances: dict[str, float] = field(default_factory=dict)  # to each type's prototype, 0..2
     neighbours: list[dict] = field(default_factory=list)  # similar known defects: image_id, defect, distance
+    embedding: np.ndarray | None = None  # (e,) float16, of the defect, where its type was asked
     extra: dict = field(default_factory=dict)  # what further stages found, ready for JSON
     timings: dict[str, float] = field(default_factory=dict)  # milliseconds a stage, its share of the batch
 
     def to_dict(self) -> dict:
         "Return all but the arrays, ready for JSON; what further stages found stands beside the rest."
-        pictured = {f.name for f in fields(Pictured)} | {"extra"}
+        pictured = {f.name for f in fields(Pictured)} | {"embedding", "extra"}
         own = {f.name: deepcopy(getattr(self, f.name)) for f in fields(self) if f.name not in pictured}
         return own | deepcopy(self.extra)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from .blocks.backbones import usable_device
 from .blocks.runs import files_read, read_json, write_json
 from .classifier import load_extractor
 from .stages import PLAN, Shared, Stage, load_stages
@@ -71,6 +72,7 @@ def load_shared(
     dtype: torch.dtype | None = None,  # of the network's pass; None: float32
 ) -> Shared:
     "Load what all stages of a run need."
+    device = usable_device(device) if device else None
     plan = read_json(run / PLAN)
     if "stages" not in plan:
         raise ValueError(

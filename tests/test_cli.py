@@ -4,6 +4,9 @@ import subprocess
 import sys
 
 import pytest
+from conftest import ROOT
+
+PICTURE = ROOT / "figures" / "inspection_example.png"
 
 
 def test_help_does_not_wait_for_torch():
@@ -28,12 +31,15 @@ def test_help_does_not_wait_for_torch():
         (("report", "--date", "yesterday"), "--date yesterday"),
         (("report", "--out", "/proc/memoria.pdf", "--figures", "{tmp}"), "--out"),
         (("inspect", "nowhere", "--run", "{tmp}", "--out", "{tmp}/out"), "no such file"),
+        (("inspect", PICTURE, "--run", "{tmp}", "--out", "{tmp}/out", "--language", "fr"), "en, es"),
+        (("inspect", PICTURE, "--run", "{tmp}", "--out", "{tmp}/out", "--device", "gpu"), "cpu and cuda"),
+        (("inspect", PICTURE, "--run", "{tmp}", "--out", "{tmp}/out", "--device", "cuda:77"), "finds none"),
         (("app", "--run", "{tmp}"), "06_pipeline has not finished"),
         (("app", "--run", "{tmp}", "--language", "fr"), "en, es"),
     ],
 )
 def test_wrong_use_is_one_line_and_code_2(program, tmp_path, words, says):
-    done = program(*(w.format(tmp=tmp_path) for w in words))
+    done = program(*(str(w).format(tmp=tmp_path) for w in words))
     assert done.returncode == 2, done.stderr
     assert says in done.stderr and "Traceback" not in done.stderr
     assert done.stderr.count("\n") == 1

@@ -1,9 +1,13 @@
 """The gallery in a browser, as a line engineer meets it: opened from disk, filtered, with file names that mean harm."""
 
+import csv
+import io
+
 import pytest
 from PIL import Image
 
 from mvtec_xai.tools.gallery import card, gallery
+from mvtec_xai.tools.gallery_words import LANGUAGES
 
 HARM = "<img src=x onerror=alert(1)><script>alert(2)</script>\"'.png"
 
@@ -52,10 +56,10 @@ LINES = [
 def opened(browser, tmp_path):
     "opened(lines) gives the page, once it is drawn, and what it asked for or complained of."
 
-    def start(lines):
+    def start(lines, **options):
         (tmp_path / "thumbs").mkdir(exist_ok=True)
         Image.new("RGB", (224, 224), "grey").save(tmp_path / "thumbs" / "clear.jpg")
-        (tmp_path / "index.html").write_text(gallery([card(x) for x in lines]), encoding="utf-8")
+        (tmp_path / "index.html").write_text(gallery([card(x) for x in lines], **options), encoding="utf-8")
         page, asked, said = browser.new_page(viewport={"width": 1280, "height": 900}), [], []
         page.on("request", lambda r: asked.append(r.url))
         page.on("dialog", lambda d: (said.append(d.message), d.dismiss()))
@@ -185,3 +189,231 @@ def test_a_strange_part_is_not_called_defective(browser, tmp_path):
     first = texts(page.locator("article"))[0]
     assert "Not this part" in first and "sure" not in first and "probability" not in first
     assert "drawn parts" in page.inner_text("#key")
+
+
+def saved(page, button: str = "#save") -> tuple[str, list[list[str]]]:
+    "Name and rows of the table that a button saves."
+    with page.expect_download() as waiting:
+        page.click(button)
+    text = waiting.value.path().read_bytes().decode()
+    return waiting.value.suggested_filename, list(csv.reader(io.StringIO(text, newline="")))
+
+
+def count(page) -> str:
+    return page.inner_text("#count")
+
+
+def press(page, name: str, button: str) -> None:
+    "Press a button of a card."
+    card_of(page, name).locator(f"button[data-mark={button}]").click()
+
+
+def card_of(page, name: str):
+    return page.locator("article", has=page.locator(f".n[title='/parts/{name}']"))
+
+
+def test_marks_are_counted_undone_kept_and_saved(opened):
+    page, asked, said = opened(LINES, fingerprint="one")
+    assert "Is the machine right?" in count(page) and page.is_disabled("#save") and page.is_disabled("#undo")
+    press(page, "clear.png", "right")
+    press(page, "settled.png", "wrong_defective")
+    press(page, "doubtful.png", "good")
+    assert count(page) == "3 of 6 images marked. They stay in this browser alone until you save them."
+    assert not page.is_visible("#large")  # a click on a button is none on the card
+    page.click("#undo")
+    assert count(page).startswith("2 of 6") and "You:" not in card_of(page, "doubtful.png").text_content()
+    page.reload()
+    page.wait_for_selector("article")
+    assert "You: defective, scratch" in card_of(page, "clear.png").text_content()
+    assert count(page).startswith("2 of 6") and "browser alone" in count(page)
+    name, rows = saved(page)
+    assert name == "feedback.csv" and rows == [
+        ["path", "category", "verdict", "type"],
+        ["/parts/clear.png", "screw", "anomalous", "scratch"],
+        ["/parts/settled.png", "screw", "anomalous", ""],
+    ]
+    assert count(page) == "2 of 6 images marked, saved as feedback.csv."
+    page.click("#undo")
+    assert count(page).startswith("1 of 6") and "browser alone" in count(page)  # not as it was saved
+    press(page, "clear.png", "right")  # a second time: taken back
+    assert "Is the machine right?" in count(page)
+    assert not said and all(url.startswith(("file:", "blob:")) for url in asked)
+
+
+def test_marks_belong_to_one_inspection(opened):
+    page, _, _ = opened(LINES, fingerprint="one")
+    press(page, "clear.png", "right")
+    page, _, _ = opened(LINES, fingerprint="two")
+    assert "Is the machine right?" in count(page)
+
+
+def test_what_is_offered_fits_what_the_machine_said(opened):
+    unknown = line("new.png", "anomalous", 0.95, kind="unknown")
+    page, _, _ = opened([*LINES, unknown, line("bottle.png", "unfamiliar", 0.999)])
+    offered = {
+        name: texts(card_of(page, f"{name}.png").locator("button"))
+        for name in ("clear", "calm", "doubtful", "bottle", "broken")
+    }
+    assert offered == {
+        "clear": ["Right", "Wrong: it is good", "Another type…"],
+        "calm": ["Right", "Wrong: it is defective"],
+        "doubtful": ["Good", "Defective", "Which type…"],
+        "bottle": ["Good", "Defective", "Which type…"],
+        "broken": [],
+    }
+    press(page, "new.png", "right")
+    press(page, "doubtful.png", "defective")  # its type is a guess: not taken over
+    assert saved(page)[1][1:] == [
+        ["/parts/doubtful.png", "pill", "anomalous", ""],
+        ["/parts/new.png", "screw", "anomalous", ""],
+    ]
+
+
+def test_keys_mark_and_go_on(opened):
+    types = {"screw": ["bent", "scratch", "thread"]}
+    page, _, said = opened(LINES, types=types)
+    page.select_option("#sort", "name")
+    page.fill("#name", ".png")
+    page.click("article >> nth=3")  # clear.png, after HARM, broken.png and calm.png
+    assert page.inner_text("#about").startswith("anomalous")
+    for key in "t3":  # the third of the known types
+        page.keyboard.press(key)
+    assert "clear.png: defective, thread" in page.inner_text("#told")
+    assert "doubtful.png" in page.inner_text("#about")  # the next one
+    page.keyboard.press("t")
+    page.fill("#types input", "unknown")
+    page.keyboard.press("Enter")
+    assert "no name of a defect" in page.inner_text("#types") and count(page).startswith("1 of 6")
+    page.fill("#types input", " crumbled, edge ")  # letters in a name are no keys
+    page.keyboard.press("Enter")
+    assert "settled.png" in page.inner_text("#about") and page.is_disabled("#after")
+    page.keyboard.press("w")
+    assert count(page).startswith("3 of 6") and "You: defective" in page.inner_text("#mark")
+    page.keyboard.press("t")
+    page.keyboard.press("Escape")  # closes the question, not the view
+    assert page.is_visible("#large") and not page.is_visible("#types")
+    page.keyboard.press("u")
+    page.keyboard.press("Control+z")
+    assert count(page).startswith("1 of 6") and "doubtful.png" in page.inner_text("#about")
+    page.keyboard.press("g")
+    assert saved_after_closing(page)[1:] == [
+        ["/parts/doubtful.png", "pill", "normal", ""],
+        ["/parts/clear.png", "screw", "anomalous", "thread"],
+    ]
+    assert not said
+
+
+def saved_after_closing(page) -> list[list[str]]:
+    page.keyboard.press("Escape")
+    return saved(page)[1]
+
+
+def test_any_name_comes_through_the_table(opened):
+    odd = line('caf\udce9, "1"\n.png', "anomalous", 0.97, kind="bent")
+    page, _, said = opened([odd, *LINES])
+    page.click("article >> nth=2 >> button[data-mark=right]")
+    page.click("article >> nth=3 >> button[data-mark=other_type]")
+    page.fill("#types input", 'a "type", of ñ')
+    page.click("#types button:not([type=button])")
+    rows = saved_after_closing(page)
+    assert rows[1] == [
+        "/parts/" + odd["name"].encode("utf-8", "backslashreplace").decode(),
+        "screw",
+        "anomalous",
+        "bent",
+    ]
+    assert rows[2] == [f"/parts/{HARM}", "<b>nut</b>", "anomalous", 'a "type", of ñ']
+    assert not said
+
+
+def test_what_is_shown_can_be_saved_as_a_list(opened):
+    page, _, _ = opened(LINES)
+    page.click("button[data-verdict=anomalous]")
+    page.select_option("#category", "screw")
+    name, rows = saved(page, "#save-list")
+    assert name == "shown.csv" and rows == [
+        ["path", "category", "verdict", "probability", "defect_type"],
+        ["/parts/clear.png", "screw", "anomalous", "0.99", "scratch"],
+    ]
+    page.select_option("#category", "")
+    page.click("button[data-verdict=anomalous]")
+    press(page, "calm.png", "right")
+    page.select_option("#marked", "yes")
+    assert names(page) == ["calm.png"]
+    page.select_option("#marked", "no")
+    assert len(names(page)) == 5
+
+
+def test_a_browser_that_keeps_nothing_says_so(opened):
+    page, _, said = opened(LINES)
+    page.add_init_script("Object.defineProperty(window, 'localStorage', {get() { throw new Error('no') }})")
+    page.reload()
+    page.wait_for_selector("article")
+    press(page, "clear.png", "right")
+    assert "keeps nothing: save" in count(page) and saved(page)[1][1][2] == "anomalous"
+    assert not said
+
+
+def test_known_defects_are_pictures_where_there_are_some(opened, tmp_path):
+    (tmp_path / "known").mkdir()
+    Image.new("RGB", (160, 160), "grey").save(tmp_path / "known" / "7.jpg")
+    page, asked, said = opened(LINES, known={"screw/test/scratch/007": "known/7.jpg"})
+    picture = card_of(page, "clear.png").locator(".near img")
+    assert picture.evaluate("e => e.decode().then(() => e.naturalWidth)") == 160
+    assert picture.get_attribute("alt") == "scratch/007"
+    assert "like the known defects" not in card_of(page, "clear.png").text_content()
+    assert not said
+
+
+def test_unknown_ones_that_resemble_each_other_are_a_group(browser, tmp_path):
+    cards = [card(line(f"{k}.png", "anomalous", 0.9, kind="unknown")) for k in range(5)]
+    for one in cards[:4]:
+        one["group"] = "screw 1"
+    (tmp_path / "index.html").write_text(gallery(cards), encoding="utf-8")
+    page = browser.new_page()
+    page.goto((tmp_path / "index.html").as_uri())
+    page.wait_for_selector("article")
+    assert page.inner_text("#groups") == "4 images of screw may be one new type"
+    page.click("#groups button")
+    assert names(page) == ["0.png", "1.png", "2.png", "3.png"]
+    assert "one of 4 images that may be one new type" in texts(page.locator("article"))[0]
+    page.fill("#groups input", "crumbled")
+    page.click("#groups form button:not([type=button])")
+    assert {(row[2], row[3]) for row in saved(page)[1][1:]} == {("anomalous", "crumbled")}
+    assert count(page).startswith("4 of 5")
+    page.click("#undo")  # all four were one step
+    assert "Is the machine right?" in count(page)
+    page.click("#groups button")
+    assert len(names(page)) == 5
+
+
+def test_a_page_without_groups_does_not_speak_of_them(opened):
+    page, _, _ = opened(LINES)
+    assert not page.is_visible("#groups")
+
+
+def test_the_whole_page_in_spanish(opened):
+    page, _, said = opened(LINES, language="es")
+    assert page.evaluate("document.documentElement.lang") == "es" and page.title() == "Inspecciones"
+    page.click("article >> nth=1")
+    page.keyboard.press("t")
+    page.keyboard.press("Escape")
+    page.keyboard.press("c")
+    shown = page.evaluate(
+        "document.body.innerText + [...document.querySelectorAll('option')].map(o => o.text)"
+    )
+    labels = page.evaluate("[...document.querySelectorAll('[aria-label]')].map(e => e.ariaLabel).join(' ')")
+    for text in (
+        "Inspecciones",
+        "anómala 2",
+        "Dudosa: decide una persona",
+        "Seguridad: 99",
+        "1 de 6 imágenes",
+    ):
+        assert text in shown.replace("\u00a0", " "), text
+    english, spanish = LANGUAGES["en"], LANGUAGES["es"]
+    foreign = [
+        t for k, t in english.items() if len(t) > 6 and "{" not in t and t != spanish[k] and k != "key"
+    ]
+    assert [t for t in foreign if t in shown + labels] == []
+    assert not said

@@ -10,13 +10,18 @@ import sys
 import zlib
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import COLUMNS, stand_in
 from PIL import Image
+from typer.testing import CliRunner
 
+from mvtec_xai.contrastive import PrototypeClassifier
+from mvtec_xai.pipeline import InspectionPipeline
 from mvtec_xai.stages import Detect, NameType, Stage, Verify
+from mvtec_xai.tools.cli import app
 from mvtec_xai.tools.files import find_images
-from mvtec_xai.tools.inspection import inspect_files, remembered_interrupts
+from mvtec_xai.tools.inspection import _stoppable, inspect_files, remembered_interrupts
 
 
 class ByBrightness(Stage):
@@ -171,3 +176,117 @@ def test_ctrl_c_inside_a_destructor_is_not_lost(monkeypatch):
     with remembered_interrupts() as seen:
         Interrupted()
         assert seen == [signal.SIGINT]  # it came, and the program went on
+
+
+class CallsAllUnknown(ByBrightness):
+    "Everything is of an unknown type, and resembles what is as light."
+
+    def __call__(self, tasks):
+        super().__call__(tasks)
+        for task in tasks:
+            found, angle = task.inspection, 3 * task.inspection.probability
+            found.verdict, found.defect_type, found.type_confidence = "anomalous", "unknown", 0.5
+            found.embedding = np.array([np.cos(angle), np.sin(angle)], np.float16)
+            found.neighbours = [
+                {"image_id": f"screw/test/bent/{k}", "defect": "bent", "distance": 1.0} for k in "012"
+            ]
+
+
+def page_data(out) -> dict:
+    text = (out / "index.html").read_text(encoding="utf-8")
+    return json.loads(text.split('type="application/json">')[1].split("</script>")[0])
+
+
+def calls_all_unknown(tmp_path):
+    "A pipeline that knows the type bent, of a run whose data has an image with a mask, one without, and one that is gone."
+    pipeline = stand_in(CallsAllUnknown(), ["screw"], 32)
+    pipeline.shared.classifiers["screw"] = PrototypeClassifier(None, ["bent"], None, open_set_threshold=0.5)
+    for name in ("0", "0_mask", "1"):
+        Image.new("L", (64, 64), 90).save(tmp_path / f"{name}.png")
+    rows = [(f"screw/test/bent/{k}", str(tmp_path / f"{k}.png"), None, 1) for k in "012"]
+    index = pd.DataFrame(rows, columns=["image_id", "path", "mask_path", "label"])
+    index.loc[0, "mask_path"] = str(tmp_path / "0_mask.png")
+    (tmp_path / "run" / "00_data").mkdir(parents=True)
+    index.to_parquet(tmp_path / "run" / "00_data" / "index.parquet")
+    pipeline.source = tmp_path / "run"
+    return pipeline
+
+
+def test_the_page_knows_types_pictures_and_groups(folder, tmp_path):
+    for k, grey in enumerate((10, 200, 12, 14, 202)):
+        Image.new("L", (8, 8), grey).save(folder / f"{k}.png")
+    pipeline, out = calls_all_unknown(tmp_path), tmp_path / "out"
+    inspect_files(pipeline, {p: n for p, n in find_images([folder]).items() if n != "3.png"}, out)
+    assert not any("group" in row for row in page_data(out)["rows"])  # two and two are no group
+    inspect_files(pipeline, find_images([folder]), out, resume=True)  # the others' embeddings are still known
+    data = page_data(out)
+    groups = {row["name"]: row.get("group") for row in data["rows"]}
+    assert groups == {
+        "0.png": "screw 1",
+        "1.png": None,
+        "2.png": "screw 1",
+        "3.png": "screw 1",
+        "4.png": None,
+    }
+    assert data["types"] == {"screw": ["bent"]}
+    assert data["known"] == {f"screw/test/bent/{k}": f"known/screw/test/bent/{k}.jpg" for k in "01"}
+    with_mask, without = (Image.open(out / place).convert("L") for place in data["known"].values())
+    assert with_mask.getextrema()[1] > 200 and without.getextrema()[1] < 120  # a white line, and none
+    with open(out / "inspections.csv", newline="", encoding="utf-8") as table:
+        assert next(csv.reader(table)) == COLUMNS
+
+
+def test_an_inspection_keeps_its_name_as_it_grows_and_a_new_one_has_another(folder, tmp_path):
+    out, seen = tmp_path / "out", []
+    for number, options in enumerate(({}, {"resume": True}, {"force": True})):
+        Image.new("L", (8, 8)).save(folder / f"{number}.png")
+        inspect_files(by_brightness(), find_images([folder]), out, **options)
+        seen.append(page_data(out)["fingerprint"])
+    assert seen[0] == seen[1] != seen[2]
+
+
+@pytest.fixture
+def inspect(folder, tmp_path, monkeypatch):
+    "inspect(*options) runs the command on a good file and a broken one, without networks."
+    Image.new("L", (8, 8)).save(folder / "good.png")
+    (folder / "broken.png").write_bytes(b"")
+    monkeypatch.setattr(InspectionPipeline, "from_pretrained", lambda run, device: by_brightness())
+    words = ["inspect", str(folder), "--run", str(tmp_path), "--out", str(tmp_path / "out")]
+    return lambda *options: CliRunner().invoke(app, [*words, *options])
+
+
+def test_json_is_all_that_stands_on_standard_output(inspect, tmp_path):
+    done = inspect("--json")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.exit_code == 1 and [line["status"] for line in lines] == ["error", "ok"]
+    assert done.stdout == (tmp_path / "out" / "inspections.jsonl").read_text()
+    assert "2 images, 1 of them not inspected" in done.stderr
+
+
+def test_quiet_speaks_of_errors_alone(inspect, folder):
+    done = inspect("--quiet")
+    assert done.exit_code == 1 and done.stdout == ""
+    assert done.stderr.count("\n") == 1 and "broken.png" in done.stderr
+    (folder / "broken.png").unlink()
+    done = inspect("--quiet", "--force")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_language_is_of_the_page_and_of_nothing_else(inspect, tmp_path):
+    inspect()
+    before = (tmp_path / "out" / "inspections.csv").read_bytes()
+    done = inspect("--resume", "--language", "es")
+    assert done.exit_code == 1 and "2 images" in done.stdout
+    assert page_data(tmp_path / "out")["words"]["title"] == "Inspecciones"
+    assert (tmp_path / "out" / "inspections.csv").read_bytes() == before
+
+
+def test_a_reader_who_goes_away_is_a_stop(tmp_path, monkeypatch, capsys):
+    def inspecting():
+        raise BrokenPipeError
+
+    with open(tmp_path / "stdout", "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert _stoppable(inspecting, tmp_path / "out") is None
+    said = capsys.readouterr().err
+    assert "nobody reads the output" in said and "--resume" in said

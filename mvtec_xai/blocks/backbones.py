@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DEFAULT_BACKBONE', 'PACKAGED_WEIGHTS', 'packaged_weights', 'read_weights', 'match_weights', 'create_backbone',
-           'bare_backbone', 'Normalize', 'pool_maps', 'FeatureExtractor', 'fuse_batchnorm']
+           'bare_backbone', 'Normalize', 'pool_maps', 'FeatureExtractor', 'fuse_batchnorm', 'usable_device']
 
 # %% ../../nbs/blocks/backbones.ipynb #cell003
 import copy
@@ -193,3 +193,17 @@ def fuse_batchnorm(
         for a, b in zip(folded(noise), extractor(noise), strict=True)
     )
     return folded if same else extractor
+
+# %% ../../nbs/blocks/backbones.ipynb #22012840
+def usable_device(device: str | torch.device) -> torch.device:
+    "Return the device of a name; ValueError if there is none such, or none on this machine."
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device {str(device)!r} is not known; there are cpu and cuda") from None
+    try:
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        remedy = "use cpu, or name none"
+        raise ValueError(f"device {str(device)!r}: torch finds none on this machine; {remedy}") from None
+    return found

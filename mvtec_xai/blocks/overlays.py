@@ -35,11 +35,12 @@ def outline(
     picture: np.ndarray,  # (h, w, 3) uint8
     region: np.ndarray,  # (h', w') bool; may be empty
     colour: str = "white",
+    width: int | None = None,  # pixels; None: by the picture's size
 ) -> np.ndarray:
     "Outline a region in a copy of the picture."
     found, size = picture.copy(), picture.shape[1::-1]
     inside = np.asarray(Image.fromarray(region).resize(size, Image.Resampling.NEAREST))
-    width = max(1, round(max(size) / 120))
+    width = width or max(1, round(max(size) / 120))
     found[binary_dilation(inside, iterations=(width + 1) // 2) & ~inside] = 0
     found[inside & ~binary_erosion(inside, iterations=width)] = ImageColor.getrgb(colour)
     return found

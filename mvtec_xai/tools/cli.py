@@ -16,6 +16,8 @@ import typer
 
 from .options import Backbone, Categories, Data, ImageSize, Language, Report, Weights
 from .options import Authors, Day, FiguresOf, Pdf, RunOf
+from .options import Category, Device, Force, Images, Json, Out, PageLanguage, Pipeline
+from .options import Compared, Host, Port, Quiet, Resume, SaveMaps, flag
 
 # %% ../../nbs/tools/cli.ipynb #cell005
 app = typer.Typer(
@@ -36,7 +38,7 @@ def _say_version(asked: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version.")
+        bool, flag("--version", "Say the version.", callback=_say_version, is_eager=True)
     ] = False,
 ) -> None:
     "Detect, explain, verify, classify and map industrial anomalies."
@@ -91,7 +93,7 @@ def reproduce(
     categories: Categories = None,
     only: Annotated[str | None, typer.Option(help="Only this phase, as 02.")] = None,
     start: Annotated[str | None, typer.Option("--from", help="Everything from this phase on, as 03.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Also what is done already.")] = False,
+    force: Annotated[bool, flag("--force", "Also what is done already.")] = False,
     seed: int = 0,
     backbone: Backbone = "",
     weights: Weights = None,
@@ -166,34 +168,32 @@ def report(
 # %% ../../nbs/tools/cli.ipynb #c5f0dce0
 @app.command()
 def inspect(
-    images: Annotated[list[Path], typer.Argument(help="Images, folders, or patterns such as 'day/*.png'.")],
-    run: Annotated[Path, typer.Option(help="Run folder of a finished reproduce, or a saved pipeline.")],
-    out: Annotated[Path, typer.Option(help="Folder for inspections.csv, inspections.jsonl and index.html.")],
-    category: Annotated[
-        str | None, typer.Option(help="Of all images; default: the name of the folder that they are in.")
-    ] = None,
-    save_maps: Annotated[
-        bool, typer.Option("--save-maps", help="Also the anomaly maps, as OUT/maps/*.npy.")
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Keep what OUT holds, inspect only what is not in it yet.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace what OUT holds.")] = False,
+    images: Images,
+    run: Pipeline,
+    out: Out,
+    category: Category = None,
+    save_maps: SaveMaps = False,
+    resume: Resume = False,
+    force: Force = False,
+    language: PageLanguage = "en",
+    device: Device = None,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     "Inspect images: a table and a gallery."
     from mvtec_xai.tools.inspection import inspect_paths
+    from mvtec_xai.tools.outcome import Teller
 
-    raise typer.Exit(inspect_paths(images, run, out, category, save_maps, resume, force))
+    options = category, save_maps, resume, force, language, device, Teller(quiet, json)
+    raise typer.Exit(inspect_paths(images, run, out, *options))
 
 # %% ../../nbs/tools/cli.ipynb #9153bf4a
 @app.command()
 def export(
-    run: Annotated[Path, typer.Option(help="Run folder of a finished reproduce, or a saved pipeline.")],
+    run: Pipeline,
     category: Annotated[str, typer.Option(help="Whose detector.")],
     out: Annotated[Path, typer.Option(help="The file to write, as screw.onnx.")],
-    images: Annotated[
-        Path | None, typer.Option(help="Photographs to compare the answers on; none: drawn noise.")
-    ] = None,
+    images: Compared = None,
 ) -> None:
     "Write the detector of a category as ONNX, and say how far its probabilities are from ours."
     from mvtec_xai.pipeline import InspectionPipeline
@@ -208,13 +208,9 @@ def export(
 @app.command("app")
 def serve_page(
     run: Annotated[Path, typer.Option(help="Run folder of a finished reproduce.")],
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Where the page is: http://HOST:PORT; 0: any that is free.")
-    ] = 7860,
-    host: Annotated[
-        str, typer.Option(help="This machine only, unless you name another; 0.0.0.0: the whole network.")
-    ] = "127.0.0.1",
-    language: Annotated[str, typer.Option(help="Of the page: en or es.")] = "en",
+    port: Port = 7860,
+    host: Host = "127.0.0.1",
+    language: PageLanguage = "en",
 ) -> None:
     "Open the inspection page: drop an image, see the decision with its reasons."
     from mvtec_xai.tools.app import serve

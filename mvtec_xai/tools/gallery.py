@@ -18,6 +18,7 @@ from PIL import Image
 from ..blocks.overlays import outline, overlay
 from ..blocks.plots import VERDICT_COLOURS
 from ..inspection import Inspection
+from .gallery_words import page_words
 
 # %% ../../nbs/tools/gallery.ipynb #8cb6fa06
 def thumbnail(
@@ -55,9 +56,7 @@ def card(line: dict) -> dict:
         "sure": line["type_confidence"],
         "others": [t for _, t in others],
         "asked": line["reconstruction_percentile"],
-        "near": [
-            "/".join(n["image_id"].split("/")[-2:]) for n in line["neighbours"]
-        ],  # no category, no folder
+        "near": [n["image_id"] for n in line["neighbours"]],
         "more": [f"{name}: {value}" for name, value in line.get("described", {}).items()],
         "thumb": "thumbs/" + quote(os.fsencode(PurePosixPath(line["name"]).with_suffix(".jpg"))),
     }
@@ -66,9 +65,19 @@ def card(line: dict) -> dict:
 def gallery(
     cards: list[dict],  # as from `card`
     drawn: bool = False,  # were the models made of drawn parts?
+    language: str = "en",
+    types: dict[str, list[str]] | None = None,  # known types of each category, to mark an image with
+    known: dict[str, str] | None = None,  # addresses of pictures of known defects, by image_id
+    fingerprint: str = "",  # under which the browser keeps what a person marks
 ) -> str:
-    "Write the page, what needs a person first."
+    "Write the page, what needs a person first; ValueError for a language that is not known."
     rows = sorted(cards, key=lambda c: (ORDER.index(c["verdict"]), -c.get("p", 0)))
-    data = json.dumps({"rows": rows, "colours": CARD_COLOURS, "drawn": drawn})
-    page = (resources.files("mvtec_xai.tools") / "gallery.html").read_text(encoding="utf-8")
-    return page.replace("__DATA__", data.replace("<", "\\u003c"))  # no name ends the script
+    about = {"drawn": drawn, "types": types or {}, "known": known or {}, "fingerprint": fingerprint}
+    data = {"rows": rows, "colours": CARD_COLOURS, "words": page_words(language), **about}
+    page = _read("gallery.html").replace("__STYLE__", _read("gallery.css"))
+    page = page.replace("__SCRIPT__", _read("gallery.js") + _read("marks.js"))
+    return page.replace("__DATA__", json.dumps(data).replace("<", "\\u003c"))  # no name ends the script
+
+
+def _read(name: str) -> str:
+    return (resources.files("mvtec_xai.tools") / name).read_text(encoding="utf-8")

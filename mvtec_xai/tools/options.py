@@ -4,13 +4,19 @@
 
 # %% auto #0
 __all__ = ['Categories', 'Data', 'Backbone', 'Weights', 'ImageSize', 'Language', 'Report', 'RunOf', 'FiguresOf', 'Pdf', 'Day',
-           'Authors']
+           'Authors', 'Images', 'Pipeline', 'Out', 'Category', 'SaveMaps', 'Resume', 'Force', 'PageLanguage', 'Device',
+           'Json', 'Quiet', 'Compared', 'Port', 'Host', 'flag']
 
 # %% ../../nbs/tools/options.ipynb #2c9b2ceb
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+# %% ../../nbs/tools/options.ipynb #f703c362
+def flag(name: str, about: str, **others) -> typer.models.OptionInfo:
+    "Make an option that takes no value."
+    return typer.Option(name, metavar="", help=about, **others)
 
 # %% ../../nbs/tools/options.ipynb #9640b969
 Categories = Annotated[
@@ -46,4 +52,28 @@ Pdf = Annotated[
 Day = Annotated[str, typer.Option("--date", help="On the title page, as 2026-01-31; default: today.")]
 Authors = Annotated[
     str, typer.Option(help="On the title page, separated by commas; default: a line to fill in.")
+]
+
+# %% ../../nbs/tools/options.ipynb #d283fcc1
+Images = Annotated[list[Path], typer.Argument(help="Images, folders, or patterns such as 'day/*.png'.")]
+Pipeline = Annotated[Path, typer.Option(help="Run folder of a finished reproduce, or a saved pipeline.")]
+Out = Annotated[Path, typer.Option(help="Folder for inspections.csv, inspections.jsonl and index.html.")]
+Category = Annotated[
+    str | None, typer.Option(help="Of all images; default: the name of the folder that they are in.")
+]
+SaveMaps = Annotated[bool, flag("--save-maps", "Also the anomaly maps, as OUT/maps/*.npy.")]
+Resume = Annotated[bool, flag("--resume", "Keep what OUT holds, inspect only what is not in it yet.")]
+Force = Annotated[bool, flag("--force", "Replace what OUT holds.")]
+PageLanguage = Annotated[str, typer.Option(help="Of the page: en or es.")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda; default: the GPU if there is one.")]
+Json = Annotated[bool, flag("--json", "Each finished image as a line of JSON on stdout.")]
+Quiet = Annotated[bool, flag("--quiet", "Say nothing but errors.")]
+Compared = Annotated[
+    Path | None, typer.Option(help="Photographs to compare the answers on; none: drawn noise.")
+]
+Port = Annotated[
+    int, typer.Option(min=0, max=65535, help="Where the page is: http://HOST:PORT; 0: any that is free.")
+]
+Host = Annotated[
+    str, typer.Option(help="This machine only, unless you name another; 0.0.0.0: the whole network.")
 ]

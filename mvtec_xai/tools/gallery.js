@@ -1,0 +1,164 @@
+// Cards, filters and the large view. Only text is ever set, never markup: names may hold anything.
+const {rows, colours, words, types, known, drawn, fingerprint} = JSON.parse(document.getElementById('data').textContent);
+const chosen = {verdict: '', category: '', type: '', marked: '', group: '', name: '', sort: ''};
+const at = id => document.getElementById(id), main = document.querySelector('main');
+const say = (key, values = {}) => words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+const make = (tag, cls, text) => {
+  const e = document.createElement(tag);
+  if (cls) e.className = cls;
+  if (text !== undefined) e.textContent = text;
+  return e;
+};
+const percent = v => (v > 0.995 ? say('over', {n: 99}) : v < 0.005 ? say('under', {n: 1}) : (100 * v).toFixed(0)) + '\u00a0%';
+const typeName = type => type === 'unknown' ? say('unknown') : type;
+const isMarked = r => markOf(r) ? 'yes' : 'no';
+const fits = (r, but) => ['verdict', 'category', 'type', 'group'].every(k => k === but || !chosen[k] || String(r[k]) === chosen[k])
+  && (!chosen.marked || isMarked(r) === chosen.marked) && r.name.toLowerCase().includes(chosen.name);
+
+function sureness(r) {
+  if (r.verdict === 'unfamiliar') return say('not_this_part');
+  const decided = r.p < r.band[0] ? 'normal' : r.p > r.band[1] ? 'anomalous' : 'review';
+  if (r.verdict !== decided) return say('settled');
+  return r.verdict === 'review' ? say('undecided') : say('sure', {p: percent(r.verdict === 'normal' ? 1 - r.p : r.p)});
+}
+function scale(r) {
+  const bar = make('div', 'bar'), band = make('div', 'band'), dot = make('div', 'dot');
+  band.style.left = 100 * r.band[0] + '%';
+  band.style.width = Math.max(1, 100 * (r.band[1] - r.band[0])) + '%';
+  dot.style.left = 'calc(' + 100 * r.p + '% - 2px)';
+  bar.append(band, dot);
+  return bar;
+}
+function likeness(r) {
+  const short = id => id.split('/').slice(-2).join('/'), seen = r.near.filter(id => known[id]);
+  if (!seen.length) return [make('div', 'n', say('near', {names: r.near.map(short).join(', ')}))];
+  const row = make('div', 'near');
+  for (const id of seen) {
+    const figure = make('figure'), picture = make('img');
+    Object.assign(picture, {loading: 'lazy', src: known[id], alt: short(id), title: id});
+    figure.append(picture, make('figcaption', '', id.split('/').slice(-2)[0].replaceAll('_', '_\u200b')));
+    row.append(figure);
+  }
+  return [make('div', 'n', say('near_pictures')), row];
+}
+function typing(r) {
+  const name = typeName(r.type) + (r.sure === null || r.type === 'unknown' ? '' : ' (' + percent(r.sure) + ')');
+  return say(r.verdict === 'review' ? 'perhaps' : 'type_is', {type: name});
+}
+function about(r) {
+  const t = make('div', 't');
+  t.append(make('span', 'v', say(r.verdict)), ' ' + (r.category || ''));
+  if (r.verdict === 'error') t.append(make('div', 'sure', r.error));
+  else {
+    t.append(make('div', 'sure', sureness(r)));
+    if (r.verdict !== 'unfamiliar') t.append(scale(r), make('div', 'n', say('probability', {p: percent(r.p)})));
+    if (r.asked !== null) t.append(make('div', 'n', say('asked', {p: percent(r.asked)})));
+    if (r.type) t.append(make('div', 'sure', typing(r)));
+    if (r.others.length) t.append(make('div', 'n', say(r.type === 'unknown' ? 'nearest' : 'others', {types: r.others.join(say('or'))})));
+    if (r.group) t.append(make('div', 'n', say('in_group', {n: groupSizes.get(r.group)})));
+    if (r.near.length) t.append(...likeness(r));
+    for (const text of r.more) t.append(make('div', 'n', text));
+  }
+  const name = make('div', 'n', r.name);
+  name.title = r.path;
+  t.append(name);
+  return t;
+}
+function card(r) {
+  const a = make('article', r.verdict);
+  a.style.setProperty('--c', colours[r.verdict]);
+  if (r.thumb) {
+    const i = make('img');
+    Object.assign(i, {loading: 'lazy', src: r.thumb, alt: ''});
+    a.append(i);
+  } else a.append(make('div', 'none', say('no_picture')));
+  a.append(about(r), markers(r));
+  a.tabIndex = 0;
+  a.onclick = () => enlarge(list.indexOf(r));
+  a.onkeydown = e => {
+    if (e.key !== 'Enter' || e.target !== a) return;
+    e.preventDefault();  // else it would press the button that the large view opens with
+    enlarge(list.indexOf(r));
+  };
+  return a;
+}
+
+let list = [], next = 0, open = 0;
+const sorts = {
+  doubt: r => r.p === undefined ? 9 : Math.abs(r.p - (r.band[0] + r.band[1]) / 2),
+  p: r => r.p === undefined ? 9 : -r.p,
+};
+const groupSizes = new Map();
+for (const r of rows) if (r.group) groupSizes.set(r.group, 1 + (groupSizes.get(r.group) || 0));
+
+function enlarge(k) {
+  const r = list[k];
+  if (!r) return;
+  open = k;
+  at('heat').hidden = !r.thumb;
+  if (r.thumb) at('heat').src = r.thumb;
+  at('whole').onerror = () => { at('whole').onerror = null; at('whole').src = r.thumb || '' };
+  at('whole').src = encodeURI('file://' + (r.path[0] === '/' ? '' : '/') + r.path).replace(/[#?]/g, encodeURIComponent);
+  at('about').replaceChildren(...about(r).childNodes);
+  at('about').className = r.verdict;
+  at('about').style.setProperty('--c', colours[r.verdict]);
+  at('before').disabled = k === 0;
+  at('after').disabled = k === list.length - 1;
+  showMarking(r);
+  if (!at('large').open) at('large').showModal();
+}
+at('opacity').oninput = () => { at('heat').style.opacity = at('opacity').value };
+at('before').onclick = () => enlarge(open - 1);
+at('after').onclick = () => enlarge(open + 1);
+at('close').onclick = () => at('large').close();
+addEventListener('beforeprint', () => { while (next < list.length) more() });
+function more() { main.append(...list.slice(next, next += 60).map(card)) }
+
+function show() {
+  list = rows.filter(r => fits(r));
+  next = 0;
+  if (sorts[chosen.sort]) list.sort((a, b) => sorts[chosen.sort](a) - sorts[chosen.sort](b));
+  else if (chosen.sort) list.sort((a, b) => a.name < b.name ? -1 : 1);
+  const kept = Object.entries(chosen).filter(([, v]) => v);
+  if (kept.length || location.hash) location.hash = new URLSearchParams(kept);
+  main.textContent = '';
+  more();
+  scrollTo(0, 0);
+  at('shown').textContent = say('shown', {shown: list.length, all: rows.length});
+  at('empty').hidden = list.length > 0;
+  at('save-list').disabled = !list.length;
+  const left = Object.fromEntries(Object.keys(colours).map(v => [v, 0]));
+  for (const r of rows) if (fits(r, 'verdict')) left[r.verdict]++;
+  for (const b of at('verdicts').children) {
+    const v = b.dataset.verdict;
+    b.textContent = say(v) + ' ' + left[v];
+    b.setAttribute('aria-pressed', v === chosen.verdict);
+    b.disabled = !left[v] && chosen.verdict !== v;
+  }
+  showGroups();
+}
+
+document.documentElement.lang = say('language');
+document.title = say('title');
+for (const e of document.querySelectorAll('[data-say]')) e.textContent = say(e.dataset.say);
+for (const e of document.querySelectorAll('[data-label]')) e.setAttribute('aria-label', say(e.dataset.label));
+for (const e of document.querySelectorAll('[data-alt]')) e.alt = say(e.dataset.alt);
+at('name').placeholder = say('name');
+if (drawn) at('key').prepend(make('strong', '', say('drawn') + ' '));
+for (const v of Object.keys(colours)) {
+  const b = make('button');
+  b.style.setProperty('--c', colours[v]);
+  b.dataset.verdict = v;
+  b.onclick = () => { chosen.verdict = chosen.verdict === v ? '' : v; show() };
+  at('verdicts').append(b);
+}
+for (const k of ['category', 'type']) {
+  at(k).append(new Option(say(k === 'type' ? 'every_type' : 'every_category'), ''));
+  for (const v of [...new Set(rows.map(r => r[k]).filter(Boolean))].sort()) at(k).append(new Option(typeName(v), v));
+}
+for (const [k, v] of new URLSearchParams(location.hash.slice(1))) if (k in chosen) {
+  chosen[k] = v;
+  if (at(k)) at(k).value = v;
+}
+for (const k of ['category', 'type', 'marked', 'sort']) at(k).onchange = () => { chosen[k] = at(k).value; show() };
+at('name').oninput = () => { chosen.name = at('name').value.toLowerCase(); show() };
