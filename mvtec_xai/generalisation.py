@@ -36,7 +36,7 @@ class Judged:
     columns: dict  # logit, probability, limit, promised, distance (n,), error (n,): standardised opinions
     maps: np.ndarray  # (n, h, w)
 
-# %% ../nbs/14_generalisation.ipynb #705d562d
+# %% ../nbs/14_generalisation.ipynb #c8f6173f
 @torch.no_grad()
 def judge_by_good_parts(
     extractor: FeatureExtractor,
@@ -100,7 +100,7 @@ def _mean_auroc(table: pd.DataFrame, seed: int) -> dict[str, float]:
     low, high = bootstrap_interval(mean, (table.category + table.defect).to_numpy(), 300, seed)
     return {"image_auroc": mean(np.arange(len(table))), "auroc_low": low, "auroc_high": high}
 
-# %% ../nbs/14_generalisation.ipynb #9c1aa586
+# %% ../nbs/14_generalisation.ipynb #218953e9
 def evaluate_promises(
     judged: pd.DataFrame,  # category, label, shots, probability, limit, promised
 ) -> pd.DataFrame:
@@ -138,7 +138,7 @@ def carry_over(
 
     return cross_fit(judged, group_splits(judged.category.to_numpy()), fit, predict)
 
-# %% ../nbs/14_generalisation.ipynb #7fbc1981
+# %% ../nbs/14_generalisation.ipynb #d4fee9b0
 @dataclass
 class LeftOut:
     "The images of one category, and how heads are trained on them."
@@ -167,7 +167,7 @@ class LeftOut:
             answers.append(found.assign(left_out=defect, half=h, logit=logit))
         return pd.concat(answers, ignore_index=True)
 
-# %% ../nbs/14_generalisation.ipynb #6bb85075
+# %% ../nbs/14_generalisation.ipynb #3a79867a
 def evaluate_unseen(
     unseen: pd.DataFrame,  # category, left_out, half, label, logit, as from `LeftOut.judge`
     others: dict[str, pd.Series],  # name of another detector: its scores by image_id

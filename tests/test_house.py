@@ -47,6 +47,7 @@ def test_phases_are_found_with_what_they_read():
         "04_contrastive": everything[:3],
         "05_atlas": (*everything[:3], "04_contrastive"),
         "06_pipeline": everything,
+        "14_generalisation": everything[:2],
     }
 
 
