@@ -33,8 +33,8 @@ LOAD = """await new Promise((done) => {
         document.head.append(script);
       });
       index = window.searchIndex || [];"""
-
-
+HITS = "fuse.search(q, { limit }).map((h) => h.item)"
+FIRST = "readersFirst(fuse.search(q, { limit: 5 * limit }).map((h) => h.item), q).slice(0, limit)"
 START = ("index", "start", "your_own_parts", "commands", "deploy", "numbers", "results", "questions")
 COPY = "  // ---- copy buttons\n"
 SECTIONS = {"blocks": "Building blocks", "sample": "Drawn parts", "tools": "Tools"}
@@ -46,15 +46,24 @@ RENAMED = {  # what smalldocs calls otherwise, or not at all, in every page
     ),
     '<nav class="quarto-secondary-nav">': '<nav class="quarto-secondary-nav" aria-label="Where you are">',
     '<nav id="quarto-sidebar" ': '<nav id="quarto-sidebar" aria-label="Pages" ',
+    '<nav id="TOC" ': '<nav id="TOC" aria-label="Contents" ',
     '<nav class="navbar ': '<nav aria-label="Site" class="navbar ',
     '<div id="quarto-margin-sidebar" ': '<div id="quarto-margin-sidebar" role="complementary" aria-label="On this page" ',
     ' role="navigation" aria-expanded=': ' role="button" tabindex="0" aria-expanded=',
     "<table": '<div class="wide"><table',
     "</table>": "</table></div>",
 }
-SCROLLED = """
+ADDED = """
+  // ---- the search names pages for readers, where they have the words, before those about code
+  const readers = __START__.map((name) => name + ".html");
+  const readersFirst = (hits, q) => {
+    const words = q.toLowerCase().split(/\\s+/);
+    const meant = (e) => readers.includes(e.href.split("#")[0])
+      && words.every((w) => (e.title + " " + e.section + " " + e.text).toLowerCase().includes(w));
+    return [...hits.filter(meant), ...hits.filter((e) => !meant(e))];
+  };
   // ---- what scrolls sideways can be reached, and scrolled, by keyboard
-  const reach = () => $$("pre, .cell-output, .wide, math").forEach((box) => {
+  const reach = () => $$("pre, .cell-output, .wide").forEach((box) => {
     if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0; else box.removeAttribute("tabindex");
   });
   window.addEventListener("load", reach);
@@ -167,7 +176,8 @@ def to_mathml(found: re.Match) -> str:
     from latex2mathml.converter import convert
 
     kind = {"inline": "inline", "display": "block"}[found[1]]
-    return convert(html.unescape(found[2]), display=kind)
+    made = convert(html.unescape(found[2]), display=kind)
+    return f'<span class="wide">{made}</span>' if kind == "block" else made
 
 
 def replaced(text: str, old: str, new: str) -> str:
@@ -189,8 +199,11 @@ def stand_alone() -> None:
     index = (site / "search.json").read_text(encoding="utf-8")
     (site / "search.js").write_text(f"window.searchIndex = {index};\n", encoding="utf-8")
     script = site / "site_libs" / "smalldocs.js"
-    told = replaced(script.read_text(encoding="utf-8"), FETCH, LOAD)
-    script.write_text(replaced(told, COPY, SCROLLED + COPY), encoding="utf-8")
+    told = script.read_text(encoding="utf-8")
+    own = ADDED.replace("__START__", json.dumps(START))
+    for old, new in ((FETCH, LOAD), (HITS, FIRST), (COPY, own + COPY)):
+        told = replaced(told, old, new)
+    script.write_text(told, encoding="utf-8")
 
 
 def main() -> None:
