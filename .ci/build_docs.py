@@ -147,7 +147,7 @@ def describe_figures(cells: list[dict]) -> None:
             heading = ([m[2] for m in HEADING.finditer(text_of(cell))] or [heading])[-1]
             prose = prose_of(text_of(cell)) or prose
         elif shows_picture(cell) and "fig-alt:" not in text_of(cell):
-            told = f"Figure, {heading}. {prose}".strip()
+            told = f"{', '.join(filter(None, ('Figure', heading)))}. {prose}".strip()
             cell["source"] = f"#| fig-alt: {json.dumps(told, ensure_ascii=False)}\n{text_of(cell)}"
 
 
