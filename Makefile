@@ -17,7 +17,7 @@ $(STAMP): settings.ini setup.py constraints.txt
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-run: $(STAMP)  ## set up, then run all phases on the sample data (about 10 minutes on two cores)
+run: $(STAMP)  ## set up, then run all phases on the sample data (10 to 20 minutes on two cores)
 	$(BIN)/mvtec-xai reproduce --profile sample
 
 figures: $(STAMP)  ## renew the figures of the repository, which the site shows (for maintainers)
@@ -40,7 +40,7 @@ lab: $(STAMP)  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir nbs
 
 notebooks: $(STAMP)  ## execute all notebooks in place, to refresh the outputs that are kept
-	cd nbs && for nb in index.ipynb blocks/*.ipynb [0-9][0-9]_*.ipynb tools/*.ipynb; do \
+	cd nbs && for nb in index.ipynb results.ipynb deploy.ipynb commands.ipynb blocks/*.ipynb [0-9][0-9]_*.ipynb tools/*.ipynb; do \
 	  ../$(BIN)/jupyter nbconvert --log-level ERROR --to notebook --execute --inplace $$nb || exit 1; done
 	$(BIN)/nbdev_clean
 

@@ -94,7 +94,7 @@ def reproduce(
     only: Annotated[str | None, typer.Option(help="Only this phase, as 02.")] = None,
     start: Annotated[str | None, typer.Option("--from", help="Everything from this phase on, as 03.")] = None,
     force: Annotated[bool, flag("--force", "Also what is done already.")] = False,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(help="Another seed: other folds, other weights to begin with.")] = 0,
     backbone: Backbone = "",
     weights: Weights = None,
     image_size: ImageSize = 0,
