@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OPINIONS', 'Judged', 'judge_by_good_parts', 'evaluate_shots', 'evaluate_promises', 'carry_over', 'LeftOut',
-           'evaluate_unseen']
+           'judge_left_out', 'evaluate_unseen']
 
 # %% ../nbs/14_generalisation.ipynb #4d370484
 from collections.abc import Sequence
@@ -36,8 +36,7 @@ class Judged:
     columns: dict  # logit, probability, limit, promised, distance (n,), error (n,): standardised opinions
     maps: np.ndarray  # (n, h, w)
 
-# %% ../nbs/14_generalisation.ipynb #c8f6173f
-@torch.no_grad()
+# %% ../nbs/14_generalisation.ipynb #9a94bd23
 def judge_by_good_parts(
     extractor: FeatureExtractor,
     good: np.ndarray,  # (m, s, s, 3) uint8, to learn from
@@ -47,26 +46,25 @@ def judge_by_good_parts(
     seed: int = 0,
 ) -> Judged:
     "Learn from good parts, and judge."
-    with torch.enable_grad():
-        detector, measured = fit_good_parts(extractor, good, allowed, config, seed)
+    detector, measured = fit_good_parts(extractor, good, allowed, config, seed)
     chosen, _ = good_limits(detector, measured, config.false_alarm_rate, alone=len(good) == 1)
-    parts = [
-        detector.memory([m.float() for m in p]) for p in zip(*(m.split(16) for m in tested), strict=True)
-    ]
-    described = [torch.cat([m.half() for m in grid]) for grid in zip(*parts, strict=True)]
-    logit, opinions = score_maps(detector.heads, described), _opinions(detector, described)
+    described, opinions = _describe(detector, tested)
+    logit = score_maps(detector.heads, described)
     probability = to_probability(logit, chosen["temperature"], chosen["offset"])
     limits = {"limit": chosen["high"], "promised": chosen["false_alarm_rate"]}
-    with torch.enable_grad():
-        maps = explain_heads(detector.heads, described)
     said = {"logit": logit, "probability": probability, "distance": opinions[:, 0], "error": opinions[:, -1]}
-    return Judged(said | limits, maps)
+    return Judged(said | limits, explain_heads(detector.heads, described))
 
-
-def _opinions(detector: Detector, described: Sequence[Tensor]) -> np.ndarray:
-    head, parts = detector.heads[0], zip(*(m.split(16) for m in described), strict=True)
-    top = torch.cat([highest(head.opinions([m.float() for m in part])) for part in parts])
-    return ((top - head.usual) / head.spread).numpy()
+# %% ../nbs/14_generalisation.ipynb #fc521d8e
+@torch.no_grad()
+def _describe(detector: Detector, tested: Sequence[Tensor]) -> tuple[list[Tensor], np.ndarray]:
+    "What the head looks at, in float16, and its opinions (n, 1 or 2) in standard deviations of good parts."
+    head, parts, opinions = detector.heads[0], [], []
+    for part in zip(*(m.split(16) for m in tested), strict=True):
+        described = detector.memory([m.float() for m in part])
+        opinions.append((highest(head.opinions(described)) - head.usual) / head.spread)
+        parts.append([m.half() for m in described])
+    return [torch.cat(grid) for grid in zip(*parts, strict=True)], torch.cat(opinions).numpy()
 
 # %% ../nbs/14_generalisation.ipynb #f74d72bd
 def evaluate_shots(
@@ -100,7 +98,7 @@ def _mean_auroc(table: pd.DataFrame, seed: int) -> dict[str, float]:
     low, high = bootstrap_interval(mean, (table.category + table.defect).to_numpy(), 300, seed)
     return {"image_auroc": mean(np.arange(len(table))), "auroc_low": low, "auroc_high": high}
 
-# %% ../nbs/14_generalisation.ipynb #218953e9
+# %% ../nbs/14_generalisation.ipynb #4cc4d671
 def evaluate_promises(
     judged: pd.DataFrame,  # category, label, shots, probability, limit, promised
 ) -> pd.DataFrame:
@@ -138,7 +136,7 @@ def carry_over(
 
     return cross_fit(judged, group_splits(judged.category.to_numpy()), fit, predict)
 
-# %% ../nbs/14_generalisation.ipynb #d4fee9b0
+# %% ../nbs/14_generalisation.ipynb #bafac627
 @dataclass
 class LeftOut:
     "The images of one category, and how heads are trained on them."
@@ -149,27 +147,31 @@ class LeftOut:
     config: HeadConfig = field(default_factory=HeadConfig)
     size: int = 1  # heads in an ensemble
 
-    def judge(self, defect: str, seed: int = 0) -> pd.DataFrame:
-        "Judge images of a type, and good ones, by heads that know neither: image_id, label, half, logit."
-        here = (self.index.category == self.category).to_numpy()
-        own, good = self.index.defect.to_numpy() == defect, (self.index.label == 0).to_numpy()
-        tested = here & (self.index.folder == "test").to_numpy()
-        half, answers = np.zeros(len(here), int), []
-        half[np.flatnonzero(tested & good)[1::2]] = 1
-        for h in (0, 1):
-            asked = tested & (own | (good & (half == h)))
-            heads = train_heads(
-                self.examples, self.index, here & ~asked & ~own, self.size, self.config, seed + h
-            )
-            rows = self.examples.select(asked)
-            logit = score_maps(heads, [m[rows] for m in self.examples.maps])
-            found = self.index.loc[self.examples.row[rows], ["image_id", "category", "label"]]
-            answers.append(found.assign(left_out=defect, half=h, logit=logit))
-        return pd.concat(answers, ignore_index=True)
+    def answer(self, teach: np.ndarray, asked: np.ndarray, seed: int) -> pd.DataFrame:
+        "Learn from rows `teach` (n,) bool, score rows `asked`: image_id, category, label, logit."
+        heads = train_heads(self.examples, self.index, teach, self.size, self.config, seed)
+        rows = self.examples.select(asked)
+        logit = score_maps(heads, [m[rows] for m in self.examples.maps])
+        found = self.index.loc[self.examples.row[rows], ["image_id", "category", "label"]]
+        return found.assign(logit=logit)
 
-# %% ../nbs/14_generalisation.ipynb #3a79867a
+# %% ../nbs/14_generalisation.ipynb #69fc6528
+def judge_left_out(study: LeftOut, defect: str, seed: int = 0) -> pd.DataFrame:
+    "Judge images of a type, and good ones, by heads that know neither: image_id, category, label, logit, half."
+    index = study.index
+    here, own = index.category == study.category, index.defect == defect
+    tested, half = here & (index.folder == "test"), pd.Series(0, index=index.index)
+    half[index.index[tested & (index.label == 0)][1::2]] = 1
+    answers = []
+    for h in (0, 1):
+        asked = tested & (own | ((index.label == 0) & (half == h)))
+        teach = here & ~asked & ~own
+        answers.append(study.answer(teach.to_numpy(), asked.to_numpy(), seed + h).assign(half=h))
+    return pd.concat(answers, ignore_index=True).assign(left_out=defect)
+
+# %% ../nbs/14_generalisation.ipynb #8bbe2e40
 def evaluate_unseen(
-    unseen: pd.DataFrame,  # category, left_out, half, label, logit, as from `LeftOut.judge`
+    unseen: pd.DataFrame,  # category, left_out, half, label, logit, as from `judge_left_out`
     others: dict[str, pd.Series],  # name of another detector: its scores by image_id
 ) -> pd.DataFrame:
     "Measure the AUROC of each type left out, mean of both halves, beside that of other detectors on the same images."

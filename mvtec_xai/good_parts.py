@@ -6,7 +6,7 @@
 __all__ = ['GOOD_ONLY', 'ROOM', 'GoodPartsHead', 'highest', 'GoodPartsConfig', 'pass_good_parts', 'fit_good_parts', 'good_logits',
            'good_thresholds', 'good_limits', 'load_good_parts']
 
-# %% ../nbs/good_parts.ipynb #e75a0f46
+# %% ../nbs/good_parts.ipynb #0948d113
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +22,12 @@ from .blocks.backbones import FeatureExtractor
 from .blocks.calibration import promised_rate, to_probability
 from .blocks.familiarity import strangeness
 from .blocks.images import to_tensor
-from .blocks.memory import BANKS, MemoryBank, fit_memory_bank, pick_depth
+from .blocks.memory import BANKS, MemoryBank, fit_memory_bank, pick_depth, set_scale
 from .blocks.runs import read_tensors
 from .classifier import Detector
 from .gradcam import rarely_reached
 
-# %% ../nbs/good_parts.ipynb #301a112d
-GOOD_ONLY = "good parts only"  # what such a detector learned from, in a word
-
-
+# %% ../nbs/good_parts.ipynb #f219f3b1
 class GoodPartsHead(nn.Module):
     "Maps as from `MemoryBank` to logits (n,) and maps (n, h, w): how much stranger than good parts?"
 
@@ -67,7 +64,10 @@ def highest(maps: Tensor) -> Tensor:
     flat = maps.flatten(2)
     return flat.topk(-(-flat.shape[2] // 100), dim=2).values.mean(dim=2)
 
-# %% ../nbs/good_parts.ipynb #9fb5afeb
+# %% ../nbs/good_parts.ipynb #69a31edf
+GOOD_ONLY = "good parts only"  # what such a detector learned from, in a word
+
+
 @dataclass(frozen=True)
 class GoodPartsConfig:
     "How a detector is made from good parts alone."
@@ -154,11 +154,11 @@ def fit_good_parts(
     memory, head = _learn(maps, config, with_autoencoder, seed)
     return Detector(extractor, memory, [head]).eval(), _standardise(memory, head, torch.cat(measured))
 
-# %% ../nbs/good_parts.ipynb #7017de97
+# %% ../nbs/good_parts.ipynb #9d73b3fd
 @torch.no_grad()
 def _standardise(memory: MemoryBank, head: GoodPartsHead, measured: Tensor) -> Tensor:
     "Let `memory` and `head` count in what is usual for `measured`; that, standardised."
-    memory.set_scale(len(memory.channels), measured[:, : len(BANKS)])
+    set_scale(memory, len(memory.channels), measured[:, : len(BANKS)])
     mean, std = measured.mean(dim=(0, 2, 3)), measured.std(dim=(0, 2, 3)) + 1e-3
     if head.autoencoder:
         head.error_mean.copy_(mean[-1:]), head.error_std.copy_(std[-1:])
@@ -171,7 +171,7 @@ def _standardise(memory: MemoryBank, head: GoodPartsHead, measured: Tensor) -> T
 def _as_opinions(measured: Tensor) -> Tensor:
     return torch.cat([measured[:, : len(BANKS)].mean(dim=1, keepdim=True), measured[:, len(BANKS) :]], dim=1)
 
-# %% ../nbs/good_parts.ipynb #d12c192f
+# %% ../nbs/good_parts.ipynb #06a456d6
 def good_logits(head: GoodPartsHead, measured: Tensor) -> np.ndarray:
     "Compute the logits (m,) of what `fit_good_parts` has measured."
     logit = (highest(_as_opinions(measured)) - head.usual) / head.spread

@@ -87,7 +87,7 @@ def _add_types(folder: Path, learned: Learned) -> Path:
     _amend(folder / "config.json", categories=settings, reference_ids={name: learned.reference_ids})
     return file
 
-# %% ../nbs/workshop.ipynb #93ffd9e8
+# %% ../nbs/workshop.ipynb #9ce57c4e
 def forget_category(folder: Path, name: str) -> None:
     "Take a category out of the saved pipeline in `folder`; ValueError if it is a run, or does not know the category."
     plan = read_json(folder / PLAN)
@@ -109,7 +109,7 @@ def forget_category(folder: Path, name: str) -> None:
     for file in gone:
         (folder / file).unlink(missing_ok=True)
 
-# %% ../nbs/workshop.ipynb #c1264896
+# %% ../nbs/workshop.ipynb #61e1d104
 PLAIN, STANDARD = Augmentation(), LearnConfig()
 
 
@@ -148,7 +148,7 @@ def _mask_of(mask, size: int) -> np.ndarray:
     grey = (np.asarray(mask) != 0).astype(np.uint8) * 255
     return (resize_image(np.repeat(grey[..., None], 3, axis=2), size)[..., 0] > 127).astype(np.uint8)
 
-# %% ../nbs/workshop.ipynb #35d0aa2c
+# %% ../nbs/workshop.ipynb #25f154dc
 class Teachable(Stored):
     "What can be taught a category and can forget one."
 
@@ -166,16 +166,18 @@ class Teachable(Stored):
         size = self.shared.image_size
         lessons = as_lessons(composed(category), good, defects or {}, masks or {}, size, allowed)
         learned = learn_category(self.shared.extractor, lessons, config, seed)
-        return self._changed(lambda folder: add_category(folder, learned))
+        return _changed(self, lambda folder: add_category(folder, learned))
 
     def forget(self, category: str) -> "Teachable":
         "Return a pipeline that does not know `category`."
-        return self._changed(lambda folder: forget_category(folder, category))
+        return _changed(self, lambda folder: forget_category(folder, category))
 
-    def _changed(self, change) -> "Teachable":
-        kept = tempfile.TemporaryDirectory()
-        folder = self.save_pretrained(Path(kept.name) / "pipeline")
-        change(folder)
-        pipeline = type(self).from_pretrained(folder, self.shared.device)
-        pipeline.kept = kept  # until nobody holds the pipeline any more
-        return pipeline
+# %% ../nbs/workshop.ipynb #bb391901
+def _changed(pipeline: Stored, change) -> Stored:
+    "Save `pipeline`, change what was saved, and load that."
+    kept = tempfile.TemporaryDirectory()
+    folder = pipeline.save_pretrained(Path(kept.name) / "pipeline")
+    change(folder)
+    changed = type(pipeline).from_pretrained(folder, pipeline.shared.device)
+    changed.kept = kept  # until nobody holds the pipeline any more
+    return changed

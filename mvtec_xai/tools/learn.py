@@ -42,7 +42,7 @@ def index_folder(
         raise ValueError(f"{folder}: no photograph of a good part (looked for {looked}); add some")
     return index.sort_values(["image_id", "path"], ignore_index=True)
 
-# %% ../../nbs/tools/learn.ipynb #4dffc0ed
+# %% ../../nbs/tools/learn.ipynb #dc7fedc8
 COLUMNS = ["image_id", "path", "category", "folder", "defect", "label", "mask_path"]
 
 
@@ -95,7 +95,7 @@ def refuse_known(pipeline: InspectionPipeline, lessons: Lessons, category: str) 
             remedy = f"learn them as `--category {known} --replace`, or `mvtec-xai forget {known}` first"
             raise ValueError(f"{category}: these look like good parts of {known!r}, which is known; {remedy}")
 
-# %% ../../nbs/tools/learn.ipynb #2e404cef
+# %% ../../nbs/tools/learn.ipynb #65d44490
 def learn(
     folder: Path,
     out: Path,  # new or empty
@@ -112,9 +112,7 @@ def learn(
 ) -> tuple[Learned, list[str]]:
     "Learn a category from a folder into a pipeline at `out`; what was learned, and which files could not be read."
     folder, name = Path(folder), composed(category or Path(folder).absolute().name)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out}: is there already and not an empty folder; name a new one")
-    index_folder(folder, name)  # an error before anything is loaded
+    _check(folder, name, out, run, network)
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.absolute().parent) as tmp:
         pipeline = _begin(Path(tmp) / "new", run, *network)
@@ -126,6 +124,15 @@ def learn(
         add_category(Path(tmp) / "new", learned, bits)
         replace(Path(tmp) / "new", out)
     return learned, unreadable
+
+# %% ../../nbs/tools/learn.ipynb #cadda6c0
+def _check(folder: Path, name: str, out: Path, run: Path | None, network: tuple) -> None:
+    "ValueError or FileNotFoundError, before anything is loaded, for what cannot be."
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out}: is there already and not an empty folder; name a new one")
+    if run is not None and any(network):
+        raise ValueError(f"{run}: has a network of its own; leave --backbone, --weights and --image-size out")
+    index_folder(folder, name)
 
 # %% ../../nbs/tools/learn.ipynb #fc3fb648
 IMAGE_SIZE = 448  # pixels, of a new pipeline
@@ -140,7 +147,7 @@ def _begin(new: Path, run: Path | None, backbone: str, weights: Path | None, siz
         empty_pipeline(new, backbone, FeatureExtractor(create_backbone(backbone, weights, size)), size)
     return InspectionPipeline.from_pretrained(new)
 
-# %% ../../nbs/tools/learn.ipynb #fb521281
+# %% ../../nbs/tools/learn.ipynb #cd2c95e3
 def describe_learned(learned: Learned) -> list[str]:
     "Say what was learned, on what it rests, and what could not be learned."
     t, lines = learned.thresholds, [f"{learned.category}: learned from {learned.basis}"]

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['Categories', 'Data', 'Backbone', 'Weights', 'ImageSize', 'Language', 'Report', 'RunOf', 'FiguresOf', 'Pdf', 'Day',
            'Authors', 'Images', 'Pipeline', 'Out', 'Category', 'SaveMaps', 'Resume', 'Force', 'PageLanguage', 'Device',
-           'Json', 'Quiet', 'Compared', 'Port', 'Host', 'flag']
+           'Json', 'Quiet', 'Compared', 'Port', 'Host', 'Lessons', 'NewPipeline', 'OlderPipeline', 'NameOf', 'Replace',
+           'flag']
 
 # %% ../../nbs/tools/options.ipynb #2c9b2ceb
 from pathlib import Path
@@ -77,3 +78,15 @@ Port = Annotated[
 Host = Annotated[
     str, typer.Option(help="This machine only, unless you name another; 0.0.0.0: the whole network.")
 ]
+
+# %% ../../nbs/tools/options.ipynb #87caf901
+Lessons = Annotated[
+    Path,
+    typer.Argument(help="Photographs of good parts; or good/ and a folder for each type; or a category's."),
+]
+NewPipeline = Annotated[Path, typer.Option("--out", help="Folder of the new pipeline; new or empty.")]
+OlderPipeline = Annotated[
+    Path | None, typer.Option("--run", help="Finished run or saved pipeline to add to; default: a new one.")
+]
+NameOf = Annotated[str, typer.Option("--category", help="Name of the part; default: the folder's.")]
+Replace = Annotated[bool, flag("--replace", "A known category of that name is learned anew.")]
