@@ -64,7 +64,7 @@ def highest(maps: Tensor) -> Tensor:
     flat = maps.flatten(2)
     return flat.topk(-(-flat.shape[2] // 100), dim=2).values.mean(dim=2)
 
-# %% ../nbs/good_parts.ipynb #69a31edf
+# %% ../nbs/good_parts.ipynb #56b7ca56
 GOOD_ONLY = "good parts only"  # what such a detector learned from, in a word
 
 
@@ -76,7 +76,7 @@ class GoodPartsConfig:
     views: int = 40  # images and copies to learn from, at least
     parts: int = 3  # into which good parts are dealt: each is measured by what remembers the others
     autoencoder_from: int = 20  # good parts; fewer teach an autoencoder nothing that it could use elsewhere
-    steps: int = 200  # batches of 8 that the autoencoder learns from
+    steps: int = 120  # batches of 8 that the autoencoder learns from
     false_alarm_rate: float = 0.05  # share of good parts that may be called anomalous
 
 # %% ../nbs/good_parts.ipynb #3ed262da
@@ -154,7 +154,7 @@ def fit_good_parts(
     memory, head = _learn(maps, config, with_autoencoder, seed)
     return Detector(extractor, memory, [head]).eval(), _standardise(memory, head, torch.cat(measured))
 
-# %% ../nbs/good_parts.ipynb #9d73b3fd
+# %% ../nbs/good_parts.ipynb #fff8e895
 @torch.no_grad()
 def _standardise(memory: MemoryBank, head: GoodPartsHead, measured: Tensor) -> Tensor:
     "Let `memory` and `head` count in what is usual for `measured`; that, standardised."
@@ -171,7 +171,7 @@ def _standardise(memory: MemoryBank, head: GoodPartsHead, measured: Tensor) -> T
 def _as_opinions(measured: Tensor) -> Tensor:
     return torch.cat([measured[:, : len(BANKS)].mean(dim=1, keepdim=True), measured[:, len(BANKS) :]], dim=1)
 
-# %% ../nbs/good_parts.ipynb #06a456d6
+# %% ../nbs/good_parts.ipynb #344718a4
 def good_logits(head: GoodPartsHead, measured: Tensor) -> np.ndarray:
     "Compute the logits (m,) of what `fit_good_parts` has measured."
     logit = (highest(_as_opinions(measured)) - head.usual) / head.spread

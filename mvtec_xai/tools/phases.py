@@ -33,7 +33,7 @@ PROFILES = {
         "14_generalisation": {
             "shots": [1, 4, 16],
             "good_patches": 1000,
-            "good_steps": 200,
+            "good_steps": 120,
             "head_steps": 200,
             "left_out": 0,
         },
