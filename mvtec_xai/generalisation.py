@@ -66,17 +66,17 @@ def _describe(detector: Detector, tested: Sequence[Tensor]) -> tuple[list[Tensor
         parts.append([m.half() for m in described])
     return [torch.cat(grid) for grid in zip(*parts, strict=True)], torch.cat(opinions).numpy()
 
-# %% ../nbs/14_generalisation.ipynb #f74d72bd
+# %% ../nbs/14_generalisation.ipynb #03f7d3dd
 def evaluate_shots(
-    judged: pd.DataFrame,  # category, defect, label, shots, good_parts, and a column for each of `scores`
+    judged: pd.DataFrame,  # category, defect, label, parts (0: all), and a column for each of `scores`
     scores: Sequence[str],
     seed: int = 0,
 ) -> pd.DataFrame:
     "Measure the image AUROC for each number of good parts and each score, by category and in the mean, with intervals."
     rows = []
-    for (shots, score), own in ((key, judged[judged.shots == key[0]]) for key in _pairs(judged, scores)):
+    for (parts, score), own in ((key, judged[judged.parts == key[0]]) for key in _pairs(judged, scores)):
         own = own.assign(score=own[score]).reset_index(drop=True)
-        about = {"learned from": "good parts only", "score": score, "shots": shots}
+        about = {"learned from": "good parts only", "score": score, "parts": parts or "all"}
         for category, part in own.groupby("category"):
             found = auroc_with_interval(part.label, part.score, part.defect, seed)
             rows.append({**about, "category": category, "images": len(part), **found})
@@ -85,7 +85,7 @@ def evaluate_shots(
 
 
 def _pairs(judged: pd.DataFrame, scores: Sequence[str]) -> list[tuple]:
-    counts = sorted(judged.shots.unique(), key=lambda n: n or np.inf)
+    counts = sorted(judged.parts.unique(), key=lambda n: n or np.inf)
     return [(n, score) for score in scores for n in counts]
 
 # %% ../nbs/14_generalisation.ipynb #492c95de
@@ -98,16 +98,16 @@ def _mean_auroc(table: pd.DataFrame, seed: int) -> dict[str, float]:
     low, high = bootstrap_interval(mean, (table.category + table.defect).to_numpy(), 300, seed)
     return {"image_auroc": mean(np.arange(len(table))), "auroc_low": low, "auroc_high": high}
 
-# %% ../nbs/14_generalisation.ipynb #4cc4d671
+# %% ../nbs/14_generalisation.ipynb #5a8eda3b
 def evaluate_promises(
-    judged: pd.DataFrame,  # category, label, shots, probability, limit, promised
+    judged: pd.DataFrame,  # category, label, parts, probability, limit, promised
 ) -> pd.DataFrame:
     "Compare the promised rate of false alarms with the measured one, and count the defects that were found."
     rows = []
-    for (shots, category), own in judged.groupby(["shots", "category"]):
+    for (parts, category), own in judged.groupby(["parts", "category"]):
         above, good = own.probability > own.limit, own.label == 0
         row = {
-            "shots": shots,
+            "parts": parts or "all",
             "category": category,
             "promised": own.promised.iloc[0],
             "good": int(good.sum()),
@@ -169,7 +169,7 @@ def judge_left_out(study: LeftOut, defect: str, seed: int = 0) -> pd.DataFrame:
         answers.append(study.answer(teach.to_numpy(), asked.to_numpy(), seed + h).assign(half=h))
     return pd.concat(answers, ignore_index=True).assign(left_out=defect)
 
-# %% ../nbs/14_generalisation.ipynb #8bbe2e40
+# %% ../nbs/14_generalisation.ipynb #650f87b6
 def evaluate_unseen(
     unseen: pd.DataFrame,  # category, left_out, half, label, logit, as from `judge_left_out`
     others: dict[str, pd.Series],  # name of another detector: its scores by image_id

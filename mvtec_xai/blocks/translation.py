@@ -122,6 +122,19 @@ SPANISH |= {
     "p <": "p <",
 }
 
+# %% ../../nbs/blocks/translation.ipynb #0b10b67f
+SPANISH |= {
+    # 14
+    "distances and autoencoder": "distancias y autocodificador",
+    "nearest whole image": "imagen entera más próxima",
+    "good parts learned from": "piezas buenas de las que se aprende",
+    "image AUROC, mean over categories": "AUROC de imagen, media de las categorías",
+    "image AUROC of the type against good parts": "AUROC de imagen del tipo frente a piezas buenas",
+    "seen": "visto",
+    "unseen": "sin ver",
+    "good parts only": "solo piezas buenas",
+}
+
 # %% ../../nbs/blocks/translation.ipynb #2122d2f8
 LANGUAGES = {"en": {}, "es": SPANISH}
 
