@@ -19,6 +19,7 @@ function sureness(r) {
   if (r.verdict === 'unfamiliar') return say('not_this_part');
   const decided = r.p < r.band[0] ? 'normal' : r.p > r.band[1] ? 'anomalous' : 'review';
   if (r.verdict !== decided) return say('settled');
+  if (r.goodOnly) return say('good_only');
   return r.verdict === 'review' ? say('undecided') : say('sure', {p: percent(r.verdict === 'normal' ? 1 - r.p : r.p)});
 }
 function scale(r) {
@@ -51,7 +52,7 @@ function about(r) {
   if (r.verdict === 'error') t.append(make('div', 'sure', r.error));
   else {
     t.append(make('div', 'sure', sureness(r)));
-    if (r.verdict !== 'unfamiliar') t.append(scale(r), make('div', 'n', say('probability', {p: percent(r.p)})));
+    if (r.verdict !== 'unfamiliar') t.append(scale(r), make('div', 'n', say(r.goodOnly ? 'less_strange' : 'probability', {p: percent(r.p)})));
     if (r.asked !== null) t.append(make('div', 'n', say('asked', {p: percent(r.asked)})));
     if (r.type) t.append(make('div', 'sure', typing(r)));
     if (r.others.length) t.append(make('div', 'n', say(r.type === 'unknown' ? 'nearest' : 'others', {types: r.others.join(say('or'))})));

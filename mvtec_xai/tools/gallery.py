@@ -17,6 +17,7 @@ from PIL import Image
 
 from ..blocks.overlays import outline, overlay
 from ..blocks.plots import VERDICT_COLOURS
+from ..good_parts import GOOD_ONLY
 from ..inspection import Inspection
 from .gallery_words import page_words
 
@@ -52,6 +53,7 @@ def card(line: dict) -> dict:
     return shown | {
         "verdict": line["verdict"],
         "p": round(line["probability"], 4),
+        "goodOnly": line.get("basis") == GOOD_ONLY,
         "band": [line["low"], line["high"]],
         "sure": line["type_confidence"],
         "others": [t for _, t in others],
