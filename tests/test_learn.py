@@ -1,0 +1,103 @@
+"""Learning a part from a folder, as a user meets it: what is made, what is refused, and that nothing else changes."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mvtec_xai.pipeline import InspectionPipeline
+from mvtec_xai.sample.dataset import make_sample
+
+
+@pytest.fixture(scope="module")
+def bottles(tmp_path_factory) -> Path:
+    "Eight drawn bottles that are good, right in a folder, and next to it some that are not."
+    root = make_sample(tmp_path_factory.mktemp("drawn"), train=8, good=2, per_type=2, categories=["bottle"])
+    return root / "bottle"
+
+
+@pytest.fixture(scope="module")
+def learned(bottles, program, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("learned") / "pipeline"
+    good = bottles / "train" / "good"
+    said = program("learn", good, "--out", out, "--category", "flask", "--image-size", "96")
+    assert said.returncode == 0, said.stderr
+    assert "flask: learned from good parts only" in said.stdout
+    assert "no rate under 11% can be promised" in said.stdout  # one in nine
+    return out
+
+
+def test_what_was_learned_judges(learned, bottles, program, tmp_path):
+    out = tmp_path / "inspected"
+    said = program("inspect", bottles / "test", "--run", learned, "--category", "flask", "--out", out)
+    assert said.returncode == 0, said.stderr
+    table = pd.read_csv(out / "inspections.csv")
+    broken = table.path.str.contains("broken_large")
+    assert (table.verdict[broken] == "anomalous").all() and broken.sum() == 2
+    lines = [json.loads(line) for line in (out / "inspections.jsonl").read_text().splitlines()]
+    assert {line["basis"] for line in lines} == {"good parts only"}
+
+
+def test_a_part_more_leaves_the_other_bit_for_bit(learned, bottles, program, tmp_path):
+    more = make_sample(tmp_path / "drawn", train=6, good=1, per_type=1, categories=["zipper"]) / "zipper"
+    out = tmp_path / "two"
+    said = program("learn", more, "--run", learned, "--out", out)
+    assert said.returncode == 0, said.stderr
+    images = sorted(str(p) for p in (bottles / "test").rglob("*.png"))
+    one, two = (InspectionPipeline.from_pretrained(p) for p in (learned, out))
+    assert two.categories == ["flask", "zipper"]
+    assert [i.probability for i in one.inspect(images, "flask")] == [
+        i.probability for i in two.inspect(images, "flask")
+    ]
+    assert program("forget", "zipper", "--run", out).returncode == 0
+    assert InspectionPipeline.from_pretrained(out).categories == ["flask"]
+    assert not list((out / "01_classifier").glob("zipper/*"))
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda f: f, "no photograph of a good part"),
+        (lambda f: f / "nowhere", "no such folder"),
+        (lambda f: (f / "torn.png").write_bytes(b"nothing") and f, "no good part that can be read"),
+        (lambda f: (f / "crack").mkdir() or f, "no photograph of a good part"),
+    ],
+    ids=["empty", "missing", "unreadable", "no good ones"],
+)
+def test_bad_folders_are_named_and_leave_nothing(make, says, program, tmp_path):
+    (folder := tmp_path / "photographs").mkdir()
+    said = program("learn", make(folder), "--out", tmp_path / "out", "--image-size", "64")
+    assert said.returncode == 2 and says in said.stderr and "photographs" in said.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["photographs"]
+
+
+def test_wrong_use_is_refused(learned, bottles, program, tmp_path):
+    good, new = bottles / "train" / "good", tmp_path / "new"
+    for given, says in (
+        (("--out", learned), "not an empty folder"),
+        (("--out", new, "--run", learned, "--category", "flask"), "'flask' is known already"),
+        (("--out", new, "--run", learned, "--image-size", "64"), "has a network of its own"),
+        (("--out", new, "--run", learned), "look like good parts of 'flask'"),
+        (("--out", new, "--run", tmp_path / "none"), "no such run folder"),
+    ):
+        said = program("learn", good, *given)
+        assert said.returncode == 2 and says in said.stderr, said.stderr
+    said = program("forget", "gear", "--run", learned)
+    assert said.returncode == 2 and "no category 'gear'; there are flask" in said.stderr
+    assert not new.exists()
+
+
+def test_killed_half_way_leaves_nothing(bottles, tmp_path):
+    out, command = tmp_path / "out", Path(sys.executable).with_name("mvtec-xai")
+    running = subprocess.Popen([command, "learn", bottles, "--out", out, "--image-size", "96"])
+    while not list(tmp_path.glob(".out.*/new/01_classifier")):
+        assert running.poll() is None
+        time.sleep(0.05)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert not out.exists()
