@@ -161,8 +161,11 @@ def test_a_file_is_refused_with_a_reason_in_the_language_of_the_page(page, serve
     expect(page.locator("#dropped .problem")).to_have_text(reasons)
     inspect(page, words)
     expect(page.locator("#result .problem")).to_have_text(words("no_category"))
+    page.locator("#upload").get_by_role("button", name=words("remove")).first.click()
+    expect(page.locator("#dropped .problem")).to_have_text(reasons[1:])
     inspect(page, words, "lid")
-    expect(page.locator("#result .problem")).to_have_text(reasons[0])
+    expect(page.locator("#strip .thumbnail-item")).to_have_count(2)
+    expect(page.locator("#result .problem")).to_have_text(reasons[1])
     assert page.locator("#result .verdict").count() == 0
 
 
@@ -202,6 +205,7 @@ def test_the_parts_of_gradio_speak_the_language_of_the_page(page, served):
     assert page.get_attribute("html", "lang") == language
     asked = {"en": "Click to Upload", "es": "Haga clic para cargar"}
     assert asked[language] in page.locator("#upload").inner_text()
+    page.locator(".thumbnail-item").first.wait_for()
     labels = [item.get_attribute("aria-label") for item in page.locator(".thumbnail-item").all()]
     assert labels and not any(label.startswith("Thumbnail") for label in labels)
 

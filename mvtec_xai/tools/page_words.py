@@ -26,7 +26,7 @@ ENGLISH = {
 # %% ../../nbs/tools/page_words.ipynb #3d7e2ade
 ENGLISH |= {
     "too_many": "{count} files are more than this page takes: the first {most} stay. For folders there is `mvtec-xai inspect`.",
-    "results": "Inspected images",
+    "remove": "Remove this file",
     "progress": "{done} of {count} inspected",
     "not_inspected": "not inspected",
     "position": "Image {place} of {count}: {name}",
@@ -62,7 +62,7 @@ SPANISH = {
 SPANISH |= {
     "too_many": "{count} archivos son más de los que admite esta página: quedan los primeros {most}. Para carpetas está "
     "`mvtec-xai inspect`.",
-    "results": "Imágenes inspeccionadas",
+    "remove": "Quitar este archivo",
     "progress": "{done} de {count} inspeccionadas",
     "not_inspected": "sin inspeccionar",
     "position": "Imagen {place} de {count}: {name}",

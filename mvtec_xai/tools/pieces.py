@@ -70,7 +70,7 @@ def bars(
     )
     return f'<div class="bars">{rows}</div>'
 
-
+# %% ../../nbs/tools/pieces.ipynb #fc7d19d9
 def picture(
     image: np.ndarray | Image.Image,  # (h, w, 3) uint8
     said: str,  # for those who do not see it

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MOST', 'find_examples', 'read_pictures', 'Workbench', 'refusal', 'preview', 'Answer', 'answer', 'answers',
-           'save_table']
+           'save_table', 'caption']
 
 # %% ../../nbs/tools/workbench.ipynb #7b0054ce
 import os
@@ -83,7 +83,6 @@ class Workbench:
     @classmethod
     def from_run(cls, run: str | Path, language: str = "en") -> "Workbench":
         "Load that of a finished run; one that came without its data has no examples."
-        pipeline = InspectionPipeline.from_pretrained(run)
         index, decided = (
             Path(run) / "00_data" / "index.parquet",
             Path(run) / "06_pipeline" / "verdicts.parquet",
@@ -91,7 +90,7 @@ class Workbench:
         columns = ["image_id", "path", "category", "folder", "defect", "label"]
         table = read_table(index) if index.is_file() else pd.DataFrame(columns=columns)
         verdicts = read_table(decided).set_index("image_id").verdict.to_dict() if decided.is_file() else {}
-        return cls(pipeline, table, language, run, verdicts)
+        return cls(InspectionPipeline.from_pretrained(run), table, language, run, verdicts)
 
 # %% ../../nbs/tools/workbench.ipynb #d6d53be4
 def refusal(path: str, words: Words, name: str = "") -> str:
@@ -111,7 +110,7 @@ def _fault(cause: BaseException | None) -> str:
         return "not_image"
     return "damaged" if isinstance(cause, (OSError, SyntaxError)) else "odd_pixels"
 
-
+# %% ../../nbs/tools/workbench.ipynb #79145b90
 def preview(paths: Sequence[str], names: Sequence[str], words: Words, side: int = 176) -> str:
     "Show the images that were dropped, with their names, or why one is refused."
     told = []
@@ -141,7 +140,7 @@ class Answer:
         "The verdict; empty for a file that was refused."
         return self.line.get("verdict", "")
 
-
+# %% ../../nbs/tools/workbench.ipynb #10797c8b
 def answer(bench: Workbench, path: str, category: str, name: str = "") -> Answer:
     "Decide on the image of `path`, with reasons, or say why not."
     name = name or Path(path).name
@@ -181,3 +180,8 @@ def save_table(bench: Workbench, found: Sequence[Answer], file: Path) -> Path:
     with inspection_table(file, columns(bench.pipeline)) as table:
         table.writerows(a.line for a in found)
     return file
+
+
+def caption(one: Answer, words: Words) -> str:
+    "Say name and verdict of an answer in a line."
+    return f"{one.name}: {words(one.verdict) if one.verdict else words('not_inspected')}"
