@@ -143,7 +143,7 @@ def upload(page, *paths) -> None:
 
 def inspect(page, words, category: str = "") -> None:
     if category:
-        page.get_by_label(words("choose")).click()
+        page.get_by_label(words("choose"), exact=True).click()
         page.get_by_role("option", name=category).click()
     page.get_by_role("button", name=words("inspect"), exact=True).click()
 
@@ -212,8 +212,9 @@ def test_the_parts_of_gradio_speak_the_language_of_the_page(page, served):
 
 def test_heatmap_and_known_defects_can_be_looked_at_closely(page, served):
     examples = page.locator("#examples .thumbnail-item")
+    examples.first.wait_for()
     for k in range(examples.count()):  # until one is not simply good
-        page.locator("#result").evaluate("e => e.querySelector('.verdict')?.remove()")
+        page.reload()
         examples.nth(k).click()
         page.wait_for_selector("#result .verdict")
         if page.locator("#result .layers").count():
