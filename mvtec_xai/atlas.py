@@ -23,6 +23,7 @@ from scipy.spatial.distance import cdist
 from sklearn.manifold import TSNE, trustworthiness
 from threadpoolctl import threadpool_limits
 
+from .blocks.atlas_words import atlas_words
 from .blocks.images import resize_image
 from .blocks.overlays import outline
 from .blocks.plots import OKABE_ITO
@@ -127,7 +128,7 @@ def kin_across(
 def thumbnail(
     image: np.ndarray,  # (h, w, 3) uint8
     region: np.ndarray,  # (h, w) bool, to be outlined; may be empty
-    side: int = 88,  # pixels
+    side: int = 192,  # pixels
 ) -> str:
     "Draw a square JPEG, as a data URI."
     small, file = resize_image(image, side), BytesIO()
@@ -139,24 +140,29 @@ PAGE_MAPS = ("umap", "tsne", "all_umap", "all_tsne")  # of the category's own em
 
 
 def atlas_page(
-    points: pd.DataFrame,  # image_id, category, defect, near (image_ids); MAP_x and MAP_y for each of `PAGE_MAPS`
+    points: pd.DataFrame,  # image_id, category, defect, near (image_ids), far (their distances); MAP_x, MAP_y of `PAGE_MAPS`
     thumbnails: Sequence[str],  # data URIs, one a point
+    language: str = "en",  # en or es
 ) -> str:
     "Write a self-contained interactive page, as HTML; ValueError where ids repeat or something lacks."
-    place = {image_id: k for k, image_id in enumerate(points.image_id)}
+    place, words = {image_id: k for k, image_id in enumerate(points.image_id)}, atlas_words(language)
     _check_points(points, thumbnails, place)
     spots = [points[[f"{m}_x", f"{m}_y"]].to_numpy(float).round(3).tolist() for m in PAGE_MAPS]
     at = [dict(zip(PAGE_MAPS, spot, strict=True)) for spot in zip(*spots, strict=True)]
     kept = points[["image_id", "category", "defect"]].to_numpy().tolist()
-    near = [[place[i] for i in ids] for ids in points.near]
-    names = ("id", "category", "type", "near", "thumb", "at")
+    near, far = (
+        [[place[i] for i in ids] for ids in points.near],
+        [np.round(d, 3).tolist() for d in points.far],
+    )
+    names = ("id", "category", "type", "near", "far", "thumb", "at")
     rows = [
         dict(zip(names, (*own, *rest), strict=True))
-        for own, *rest in zip(kept, near, thumbnails, at, strict=True)
+        for own, *rest in zip(kept, near, far, thumbnails, at, strict=True)
     ]
-    data = json.dumps({"rows": rows, "colours": OKABE_ITO}, allow_nan=False)
+    data = {"rows": rows, "colours": OKABE_ITO, "words": words, "language": language}
+    data = json.dumps(data, allow_nan=False).replace("<", "\\u003c")  # no name can end the script
     page = (resources.files("mvtec_xai") / "atlas.html").read_text(encoding="utf-8")
-    data = data.replace("<", "\\u003c")  # no name can end the script
+    page = page.replace("__LANGUAGE__", language).replace("__TITLE__", words["title"])
     return page.replace("__PLOTLY__", get_plotlyjs()).replace("__DATA__", data, 1)
 
 # %% ../nbs/05_atlas.ipynb #394cbea5
@@ -170,3 +176,6 @@ def _check_points(points: pd.DataFrame, thumbnails: Sequence[str], place: dict[s
     if strangers := {i for ids in points.near for i in ids} - set(place):
         found = f"{len(strangers)} neighbours are no points, as {min(strangers)!r}"
         raise ValueError(f"atlas_page: {found}; leave them out of `near`")
+    if unequal := sum(len(n) != len(f) for n, f in zip(points.near, points.far, strict=True)):
+        found = f"{unequal} points have not as many distances as neighbours"
+        raise ValueError(f"atlas_page: {found}; give one a neighbour in `far`")

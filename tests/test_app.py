@@ -1,5 +1,6 @@
 """The inspection page in a browser, on a small finished run, and what it says of real inspections."""
 
+import csv
 import shutil
 import subprocess
 import sys
@@ -7,13 +8,15 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from conftest import COLUMNS
 from PIL import Image
 from playwright.sync_api import expect
 
+from mvtec_xai.blocks.runs import read_table
 from mvtec_xai.pipeline import Inspection, InspectionPipeline
-from mvtec_xai.tools.app import Workbench, answer
 from mvtec_xai.tools.reasons import explain_inspection, tell
 from mvtec_xai.tools.words import LANGUAGES, Words
+from mvtec_xai.tools.workbench import Workbench, answer
 
 SPY = """
 import socket, sys
@@ -56,12 +59,12 @@ def test_answer_is_that_of_the_pipeline(own, finished):
     assert set(bench.examples.category) == {"lid", "washer"} and set(bench.examples.label) == {0, 1}
     for path in (own / "washer" / "test").glob("*/000.png"):
         inspection = pipeline.inspect([path])[0]
-        told = answer(bench, str(path), "washer")
+        told = answer(bench, str(path), "washer").told
         assert (
             f'class="verdict {inspection.verdict}"' in told
             and bench.words.number(inspection.probability) in told
         )
-        assert told.count("<figure>") == len(inspection.neighbours)
+        assert told.count("<figure>") == told.count("atlas#washer") == len(inspection.neighbours)
         assert bench.words("gone") not in told
 
 
@@ -72,17 +75,37 @@ def test_a_run_whose_images_are_gone(finished, tmp_path):
     bench = Workbench.from_run(tmp_path / "run")
     Image.new("RGB", (64, 64), "white").save(tmp_path / "white.png")
     assert len(bench.examples) == 0
-    assert "<img" in answer(bench, str(tmp_path / "white.png"), "lid")
+    assert bench.regions("lid/test/crack/000").sum() == 0 and bench.atlas
+    (tmp_path / "run" / "05_atlas" / "atlas.html").unlink()
+    assert Workbench.from_run(tmp_path / "run").atlas is None
+    assert "<img" in answer(bench, str(tmp_path / "white.png"), "lid").told
 
 
-@pytest.fixture(scope="module")
-def served(finished, tmp_path_factory):
-    "The address of the page, and the file with the names that its program has called."
+def test_known_defects_are_outlined_as_on_the_atlas(finished):
+    bench = Workbench.from_run(finished)
+    regions = [bench.regions(name) for name in bench.examples[bench.examples.label == 1].image_id]
+    assert {region.shape for region in regions} == {(64, 64)}
+    assert any(0 < region.mean() < 1 for region in regions)
+
+
+def test_examples_that_were_decided_clearly_come_first(finished):
+    bench = Workbench.from_run(finished)
+    verdicts = read_table(finished / "06_pipeline" / "verdicts.parquet").set_index("image_id").verdict
+    right = [
+        verdicts[e.image_id] == ("anomalous" if e.label else "normal") for e in bench.examples.itertuples()
+    ]
+    assert right == sorted(right, reverse=True)
+
+
+@pytest.fixture(scope="module", params=LANGUAGES)
+def served(request, finished, tmp_path_factory):
+    "Address and words of the page in a language, and the file with the names that its program has called."
     calls = tmp_path_factory.mktemp("served") / "calls"
     command = [sys.executable, "-c", SPY, str(calls), "app", "--run", str(finished), "--port", "0"]
+    command += ["--language", request.param]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         address = process.stdout.readline().split()[0]
-        yield address, calls
+        yield address, Words(request.param), calls
         process.terminate()
         assert process.wait(30) == 0
 
@@ -90,7 +113,7 @@ def served(finished, tmp_path_factory):
 @pytest.fixture
 def page(browser, served):
     "The page, freshly opened; its `asked` lists the addresses that it has asked for."
-    page = browser.new_page(viewport={"width": 420, "height": 900})
+    page = browser.new_page(viewport={"width": 420, "height": 900}, locale="en-US")
     page.set_default_timeout(60_000)
     page.asked = []
     page.on("request", lambda request: page.asked.append(request.url))
@@ -104,41 +127,109 @@ def test_an_example_is_told_and_nothing_leaves_the_machine(page, served):
     page.locator(".thumbnail-item").nth(1).click()
     page.wait_for_selector("#result .verdict")
     assert page.locator("#result section").count() == 6
-    assert page.locator("#result .verdict strong").inner_text().lower() in ("normal", "review", "anomalous")
+    verdicts = [served[1](verdict) for verdict in ("normal", "review", "anomalous", "unfamiliar")]
+    assert page.locator("#result .verdict strong").inner_text().lower() in verdicts
     assert page.evaluate(
         "document.documentElement.scrollWidth <= innerWidth"
     )  # nothing sticks out of a narrow screen
     assert {urlsplit(u).hostname for u in page.asked if not u.startswith(("data:", "blob:"))} == {"127.0.0.1"}
-    assert served[1].read_text().split() == ["localhost"]
+    assert served[2].read_text().split() == ["localhost"]
 
 
-def test_uploads_good_and_bad(page, tmp_path):
-    def inspect(says: str) -> None:
-        page.get_by_role("button", name="Inspect", exact=True).click()
-        expect(page.locator("#result")).to_contain_text(says, timeout=60_000)
+def upload(page, *paths) -> None:
+    page.set_input_files("#upload input[type=file]", paths)
+    page.wait_for_selector("#dropped .reasons")
 
-    def upload(path) -> None:
-        if (clear := page.get_by_label("Clear", exact=True)).count():
-            clear.click()
-            expect(page.locator(".preview, .problem >> text=.png")).to_have_count(
-                0
-            )  # else the answer to this may come after the upload's
-            expect(clear).to_have_count(0)
-        page.set_input_files("input[type=file]", path)
 
-    inspect("no image yet")
-    Image.fromarray(np.random.default_rng(0).integers(0, 65535, (70, 80)).astype(np.uint16)).save(
-        tmp_path / "deep.png"
-    )
-    upload(tmp_path / "deep.png")
-    page.wait_for_selector(".preview >> text=deep.png")
-    inspect("No category")
-    page.get_by_label("Category").click()
-    page.get_by_role("option", name="lid").click()
-    inspect("80 x 70 pixels")
-    assert page.locator("#result .verdict").count() == 1
-    (tmp_path / "broken.png").write_bytes(b"not an image")
-    upload(tmp_path / "broken.png")
-    page.wait_for_selector(".problem >> text=broken.png")
-    inspect("broken.png: cannot be read")
+def inspect(page, words, category: str = "") -> None:
+    if category:
+        page.get_by_label(words("choose"), exact=True).click()
+        page.get_by_role("option", name=category).click()
+    page.get_by_role("button", name=words("inspect"), exact=True).click()
+
+
+def test_a_file_is_refused_with_a_reason_in_the_language_of_the_page(page, served, tmp_path):
+    words = served[1]
+    (tmp_path / "notes.txt").write_text("bring the camera")
+    (tmp_path / "fake.png").write_bytes(b"not an image")
+    Image.new("1", (20_000, 14_000)).save(tmp_path / "bomb.png")
+    inspect(page, words)
+    expect(page.locator("#result .problem")).to_have_text(words("no_image"))
+    upload(page, *(tmp_path / name for name in ("notes.txt", "fake.png", "bomb.png")))
+    reasons = [words("not_image", name="notes.txt"), words("not_image", name="fake.png")]
+    reasons.append(words("too_large", name="bomb.png", most=100))
+    expect(page.locator("#dropped .problem")).to_have_text(reasons)
+    inspect(page, words)
+    expect(page.locator("#result .problem")).to_have_text(words("no_category"))
+    page.locator("#upload").get_by_role("button", name=words("remove")).first.click()
+    expect(page.locator("#dropped .problem")).to_have_text(reasons[1:])
+    inspect(page, words, "lid")
+    expect(page.locator("#strip .thumbnail-item")).to_have_count(2)
+    expect(page.locator("#result .problem")).to_have_text(reasons[1])
     assert page.locator("#result .verdict").count() == 0
+
+
+def test_several_images_stand_in_a_queue_and_their_table_is_saved(page, served, own, tmp_path):
+    words = served[1]
+    deep = np.random.default_rng(0).integers(0, 65535, (70, 80)).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    (tmp_path / "fake.png").write_bytes(b"not an image")
+    files = [tmp_path / "deep.png", tmp_path / "fake.png", own / "lid" / "test" / "good" / "000.png"]
+    upload(page, *files)
+    inspect(page, words, "lid")
+    page.wait_for_selector("#download", state="visible")
+    assert "80 x 70" in page.locator("#result").inner_text()
+    captions = page.locator("#strip .caption-label").all_inner_texts()
+    assert [c.split(":")[0] for c in captions] == ["deep.png", "fake.png", "000.png"]
+    assert captions[1] == f"fake.png: {words('not_inspected')}"
+    page.locator("#next").click()
+    expect(page.locator("#progress")).to_have_text(words("position", place=2, count=3, name="fake.png"))
+    expect(page.locator("#result .problem")).to_have_text(words("not_image", name="fake.png"))
+    page.locator("#strip .thumbnail-item").nth(2).click()
+    expect(page.locator("#progress")).to_contain_text("000.png")
+    assert page.locator("#result .verdict").count() == 1
+    page.locator("#previous").click()
+    expect(page.locator("#progress")).to_contain_text("fake.png")
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    with open(download.value.path(), newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == COLUMNS and [row["path"] for row in rows] == ["deep.png", "fake.png", "000.png"]
+    assert [row["status"] for row in rows] == ["ok", "error", "ok"]
+    assert rows[1]["error"] == words("not_image", name="fake.png")
+
+
+def test_the_parts_of_gradio_speak_the_language_of_the_page(page, served):
+    words = served[1]
+    language = "es" if words("decimal") == "," else "en"
+    assert page.get_attribute("html", "lang") == language
+    asked = {"en": "Click to Upload", "es": "Haga clic para cargar"}
+    assert asked[language] in page.locator("#upload").inner_text()
+    page.locator(".thumbnail-item").first.wait_for()
+    labels = [item.get_attribute("aria-label") for item in page.locator(".thumbnail-item").all()]
+    assert labels and not any(label.startswith("Thumbnail") for label in labels)
+
+
+def test_heatmap_and_known_defects_can_be_looked_at_closely(page, served):
+    examples = page.locator("#examples .thumbnail-item")
+    examples.first.wait_for()
+    for k in range(examples.count()):  # until one is not simply good
+        page.reload()
+        examples.nth(k).click()
+        page.wait_for_selector("#result .verdict")
+        if page.locator("#result .layers").count():
+            break
+    top = page.locator("#result .layers img").last
+    slider = page.get_by_label(served[1]("opacity"))
+    slider.fill("0.25")
+    assert top.evaluate("e => getComputedStyle(e).opacity") == "0.25"
+    known = page.locator("#result .larger").first
+    small = known.locator("img").bounding_box()["width"]
+    known.press("Enter")
+    assert page.locator("dialog.enlarged img").bounding_box()["width"] > 1.5 * small
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog.enlarged")).to_have_count(0)
+    with page.context.expect_page() as opened:
+        page.locator("#result .near a").first.click()
+    assert urlsplit(opened.value.url).path == "/atlas"
+    opened.value.wait_for_selector("#big")  # the map opens at this defect

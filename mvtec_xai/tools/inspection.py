@@ -26,7 +26,8 @@ from .files import named_images, search_images, taken_by, unique_name
 from .gallery import thumbnail
 from .gallery_words import page_words
 from .outcome import LINES, Teller, not_written, read_lines
-from .summary import columns, summarise
+from .summary import summarise
+from .table import columns
 
 # %% ../../nbs/tools/inspection.ipynb #b9a06b8a
 @dataclass
