@@ -27,7 +27,6 @@ from .gallery import thumbnail
 from .gallery_words import page_words
 from .outcome import LINES, Teller, not_written, read_lines
 from .summary import summarise
-from .table import columns
 
 # %% ../../nbs/tools/inspection.ipynb #b9a06b8a
 @dataclass

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..blocks.images import resize_image
 from ..blocks.overlays import outline
+from ..good_parts import GOOD_ONLY
 from ..inspection import Inspection, verdict_of
 from .gallery import thumbnail
 from .pieces import bars, larger, picture, scale
@@ -50,10 +51,14 @@ def detector_step(inspection: Inspection, words: Words) -> Step:
     p, low, high = (words.number(x, decimals) for x in (alone, i.low, i.high))
     if i.verdict == "unfamiliar":
         return Step(words("detector_step"), words("detector_unfamiliar", p=p))
-    so_far = words(f"detector_{verdict_of(alone, i.low, i.high)}", low=low, high=high)
-    return Step(
-        words("detector_step"), f"{words('detector_says', p=p)} {so_far}", scale(alone, i.low, i.high, words)
-    )
+    so_far = words(f"{_judge(i)}_{verdict_of(alone, i.low, i.high)}", low=low, high=high)
+    said = f"{words(f'{_judge(i)}_says', p=p)} {so_far}"
+    return Step(words("detector_step"), said, scale(alone, i.low, i.high, words))
+
+
+def _judge(inspection: Inspection) -> str:
+    "Whose words say what the probability means: of one that knows good parts only, or of one that knows defects."
+    return "stranger" if inspection.basis == GOOD_ONLY else "detector"
 
 # %% ../../nbs/tools/reasons.ipynb #9f48f18f
 def heatmap_step(
@@ -180,7 +185,7 @@ def tell(inspection: Inspection, steps: list[Step], words: Words) -> str:
     "Tell the verdict and the steps to it, as HTML."
     sections = "".join(_section(number, step) for number, step in enumerate(steps, 1))
     verdict, sure = inspection.verdict, inspection.verdict != "unfamiliar"
-    p = words("detector_says", p=words.number(inspection.probability)) if sure else ""
+    p = words(f"{_judge(inspection)}_says", p=words.number(inspection.probability)) if sure else ""
     said = f"<strong>{words(verdict)}</strong>{words(f'{verdict}_means')} {p}"
     first = f'<div class="verdict {verdict}" role="status">{words("verdict")}{said}</div>'
     return f'<div class="reasons">{first}{sections}<p class="times">{times(inspection, words)}</p></div>'

@@ -45,6 +45,11 @@ ENGLISH |= {
     "verify_unfamiliar": "Not asked: this is not a part that the run knows.",
     "type_unfamiliar": "Not asked: this is not a part that the run knows.",
     "detector_says": "Probability of a defect: {p}.",
+    "stranger_says": "Good parts that are less strange: {p}.",
+    "stranger_normal": "That is below the limit, {low}: normal. It was learned from good parts only.",
+    "stranger_review": "That is the limit itself: doubtful so far. It was learned from good parts only.",
+    "stranger_anomalous": "That is above the limit, {high}: anomalous. It was learned from good parts only; "
+    "how probable a defect is, they cannot tell.",
     "detector_normal": "That is below {low}: normal, and surely so.",
     "detector_anomalous": "That is above {high}: anomalous, and surely so.",
     "detector_review": "That is between {low} and {high}, where the detector must not decide alone: doubtful so far.",
@@ -128,6 +133,11 @@ SPANISH |= {
     "verify_unfamiliar": "No se pide: no es una pieza que conozca la ejecución.",
     "type_unfamiliar": "No se pide: no es una pieza que conozca la ejecución.",
     "detector_says": "Probabilidad de defecto: {p}.",
+    "stranger_says": "Piezas buenas menos extrañas: {p}.",
+    "stranger_normal": "Está por debajo del límite, {low}: normal. Se aprendió solo de piezas buenas.",
+    "stranger_review": "Es el límite mismo: dudosa por ahora. Se aprendió solo de piezas buenas.",
+    "stranger_anomalous": "Está por encima del límite, {high}: anómala. Se aprendió solo de piezas buenas; "
+    "cuán probable es un defecto no pueden decirlo.",
     "detector_normal": "Está por debajo de {low}: normal, y con seguridad.",
     "detector_anomalous": "Está por encima de {high}: anómala, y con seguridad.",
     "detector_review": "Está entre {low} y {high}, donde el detector no debe decidir solo: dudosa por ahora.",
