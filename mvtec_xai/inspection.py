@@ -63,14 +63,13 @@ class Decided(Pictured):
     category: str
     verdict: str = ""  # normal, anomalous, review or unfamiliar: not this part as it is known
     probability: float = float("nan")  # calibrated, of being anomalous; what the verdict follows from
-    basis: str = (
-        "study"  # what the detector learned from; `good parts only`: p is the share of good parts below
-    )
     low: float = 0.0  # below: normal
     high: float = 1.0  # above: anomalous
     detector_probability: float | None = None  # before the second opinion; None: the same
     verified: bool = False  # was the autoencoder asked?
     reconstruction_percentile: float | None = None  # share of good parts that it reconstructs better
+    # what the detector learned from; if good parts only, the probability is the share of them that are less strange
+    basis: str = field(default="study", kw_only=True)
 
     def __post_init__(self):
         if self.detector_probability is None:
