@@ -49,5 +49,8 @@ def require(index: pd.DataFrame) -> None:
     "ValueError that says all that a data set lacks."
     if found := lacks(index):
         lines = [f"{place}: {problem}: {detail}" for problem, place, detail in found]
-        remedy = "or leave these categories out with --categories"
+        remedy = (
+            "or leave these categories out with --categories, and add each to the finished run with "
+            "`mvtec-xai learn ROOT/CATEGORY --run RUN --out PIPELINE`, for which good parts are enough"
+        )
         raise ValueError("\n  ".join(["the data set lacks what the phases need:", *lines, remedy]))

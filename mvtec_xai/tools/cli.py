@@ -18,7 +18,7 @@ from .options import Backbone, Categories, Data, ImageSize, Language, Report, We
 from .options import Authors, Day, FiguresOf, Pdf, RunOf
 from .options import Category, Device, Force, Images, Json, Out, PageLanguage, Pipeline
 from .options import Compared, Host, Port, Quiet, Resume, SaveMaps, flag
-from .options import Lessons, NameOf, NewPipeline, OlderPipeline, Replace
+from .options import Feedback, Lessons, MarkedIn, NameOf, NewPipeline, OlderPipeline, Replace
 
 # %% ../../nbs/tools/cli.ipynb #cell005
 app = typer.Typer(
@@ -172,6 +172,8 @@ def learn(
     run: OlderPipeline = None,
     category: NameOf = "",
     replace: Replace = False,
+    feedback: Feedback = None,
+    images: MarkedIn = None,
     backbone: Backbone = "",
     weights: Weights = None,
     image_size: ImageSize = 0,
@@ -180,7 +182,7 @@ def learn(
     from mvtec_xai.tools.learn import describe_learned, learn
 
     network = backbone, weights, image_size
-    learned, unreadable = learn(folder, out, run, category, replace, network)
+    learned, unreadable = learn(folder, out, run, category, replace, network, (feedback, images))
     print("\n".join(describe_learned(learned)))
     for reason in unreadable:
         print(f"left out: {reason}")

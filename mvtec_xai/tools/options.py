@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Categories', 'Data', 'Backbone', 'Weights', 'ImageSize', 'Language', 'Report', 'RunOf', 'FiguresOf', 'Pdf', 'Day',
            'Authors', 'Images', 'Pipeline', 'Out', 'Category', 'SaveMaps', 'Resume', 'Force', 'PageLanguage', 'Device',
-           'Json', 'Quiet', 'Compared', 'Port', 'Host', 'Lessons', 'NewPipeline', 'OlderPipeline', 'NameOf', 'Replace',
-           'flag']
+           'Json', 'Quiet', 'Compared', 'Port', 'Host', 'Lessons', 'NewPipeline', 'OlderPipeline', 'NameOf', 'Feedback',
+           'MarkedIn', 'Replace', 'flag']
 
 # %% ../../nbs/tools/options.ipynb #2c9b2ceb
 from pathlib import Path
@@ -89,4 +89,10 @@ OlderPipeline = Annotated[
     Path | None, typer.Option("--run", help="Finished run or saved pipeline to add to; default: a new one.")
 ]
 NameOf = Annotated[str, typer.Option("--category", help="Name of the part; default: the folder's.")]
+Feedback = Annotated[
+    Path | None, typer.Option(help="feedback.csv of a gallery: what a person marked is learned as well.")
+]
+MarkedIn = Annotated[
+    Path | None, typer.Option("--images", help="Folder that its paths are relative to; default: this one.")
+]
 Replace = Annotated[bool, flag("--replace", "A known category of that name is learned anew.")]
