@@ -42,7 +42,7 @@ def index_folder(
         raise ValueError(f"{folder}: no photograph of a good part (looked for {looked}); add some")
     return index.sort_values(["image_id", "path"], ignore_index=True)
 
-# %% ../../nbs/tools/learn.ipynb #3ed73b78
+# %% ../../nbs/tools/learn.ipynb #07560786
 COLUMNS = ["image_id", "path", "category", "folder", "defect", "label", "mask_path"]
 
 
@@ -66,13 +66,15 @@ def _beside(kind: Path) -> dict[str, Path]:
     "The masks that lie beside their images, by name."
     return {p.stem: p for p in list_images(kind) if p.stem.endswith("_mask")}
 
-# %% ../../nbs/tools/learn.ipynb #de138802
+# %% ../../nbs/tools/learn.ipynb #a35cf0f6
 def add_feedback(
     index: pd.DataFrame,  # as from `index_folder`
-    feedback: Path,  # feedback.csv of a gallery
+    feedback: Path | None,  # feedback.csv of a gallery; None: nothing is added
     images: Path | None = None,  # folder that its paths are relative to; None: where the program runs
 ) -> pd.DataFrame:
     "Add the marked images of the category to `index`; those that it holds already take the new verdict. ValueError for another file."
+    if feedback is None:
+        return index
     said = pd.read_csv(feedback, dtype=str, keep_default_na=False)
     if missing := [c for c in ("path", "category", "verdict", "type") if c not in said]:
         raise ValueError(f"{feedback}: no column {missing[0]!r}; take the feedback.csv that a gallery saves")
@@ -120,7 +122,7 @@ def refuse_known(pipeline: InspectionPipeline, lessons: Lessons, category: str) 
             remedy = f"learn them as `--category {known} --replace`, or `mvtec-xai forget {known}` first"
             raise ValueError(f"{category}: these look like good parts of {known!r}, which is known; {remedy}")
 
-# %% ../../nbs/tools/learn.ipynb #d40a298b
+# %% ../../nbs/tools/learn.ipynb #b6f70eb9
 def learn(
     folder: Path,
     out: Path,  # new or empty
@@ -142,18 +144,21 @@ def learn(
     "Learn a category from a folder into a pipeline at `out`; what was learned, and which files could not be read."
     folder, name = Path(folder), composed(category or Path(folder).absolute().name)
     _check(out, run, network)
-    index = index_folder(folder, name)  # an error before anything is loaded
-    index = add_feedback(index, *feedback) if feedback[0] else index
+    index = add_feedback(index_folder(folder, name), *feedback)
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.absolute().parent) as tmp:
         pipeline = _begin(Path(tmp) / "new", run, *network)
-        if name in pipeline.categories and not again:
-            raise ValueError(f"{run}: {name!r} is known already; take another --category, or --replace it")
+        _refuse_again(pipeline, run, name, again)
         learned, unreadable = _learn_into(Path(tmp) / "new", pipeline, index, folder, config, seed)
         replace(Path(tmp) / "new", out)
     return learned, unreadable
 
-# %% ../../nbs/tools/learn.ipynb #5b0ba769
+# %% ../../nbs/tools/learn.ipynb #d6c4061e
+def _refuse_again(pipeline: InspectionPipeline, run: Path | None, name: str, again: bool) -> None:
+    if name in pipeline.categories and not again:
+        raise ValueError(f"{run}: {name!r} is known already; take another --category, or --replace it")
+
+
 def _learn_into(
     new: Path, pipeline: InspectionPipeline, index: pd.DataFrame, folder: Path, config: LearnConfig, seed: int
 ) -> tuple[Learned, list[str]]:
@@ -184,7 +189,7 @@ def _begin(new: Path, run: Path | None, backbone: str, weights: Path | None, siz
         empty_pipeline(new, backbone, FeatureExtractor(create_backbone(backbone, weights, size)), size)
     return InspectionPipeline.from_pretrained(new)
 
-# %% ../../nbs/tools/learn.ipynb #ac6ad706
+# %% ../../nbs/tools/learn.ipynb #4e97cce7
 def describe_learned(learned: Learned) -> list[str]:
     "Say what was learned, on what it rests, and what could not be learned."
     t, lines = learned.thresholds, [f"{learned.category}: learned from {learned.basis}"]
