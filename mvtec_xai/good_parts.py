@@ -132,7 +132,7 @@ def _deal(count: int, of: np.ndarray, parts: int, seed: int) -> Iterator[tuple[n
     for own in range(parts):
         yield (part != own)[of], (part == own)[of] & original
 
-# %% ../nbs/good_parts.ipynb #211def8f
+# %% ../nbs/good_parts.ipynb #892225d5
 def fit_good_parts(
     extractor: FeatureExtractor,
     images: np.ndarray,  # (n, s, s, 3) uint8, good parts; n is at least 1
@@ -142,19 +142,22 @@ def fit_good_parts(
 ) -> tuple[Detector, Tensor]:
     """Fit a detector to good parts, and measure what they look like to one that does not know them.
 
-    The measured: (m, 3 or 4, h, w), distances to each bank and log error, standardised. ValueError without an image.
+    The measured: (n, 3 or 4, h, w), distances to each bank and log error of each image, standardised; of a single
+    image, those of half of its copies. ValueError without an image.
     """
     if not len(images):
         raise ValueError("fit_good_parts: no image of a good part; at least 1 is needed")
     maps, of = pass_good_parts(extractor, images, allowed, config.views, seed)
-    with_autoencoder, measured = len(images) >= config.autoencoder_from, []
+    with_autoencoder, measured, rows = len(images) >= config.autoencoder_from, [], []
     for teach, judged in _deal(len(images), of, config.parts, seed):
         learned = _learn([m[teach] for m in maps], config, with_autoencoder, seed)
         measured.append(_measure(*learned, [m[judged] for m in maps]))
+        rows.append(np.flatnonzero(judged))
     memory, head = _learn(maps, config, with_autoencoder, seed)
-    return Detector(extractor, memory, [head]).eval(), _standardise(memory, head, torch.cat(measured))
+    in_order = torch.cat(measured)[np.concatenate(rows).argsort()]
+    return Detector(extractor, memory, [head]).eval(), _standardise(memory, head, in_order)
 
-# %% ../nbs/good_parts.ipynb #fff8e895
+# %% ../nbs/good_parts.ipynb #8e31bd44
 @torch.no_grad()
 def _standardise(memory: MemoryBank, head: GoodPartsHead, measured: Tensor) -> Tensor:
     "Let `memory` and `head` count in what is usual for `measured`; that, standardised."
@@ -171,7 +174,7 @@ def _standardise(memory: MemoryBank, head: GoodPartsHead, measured: Tensor) -> T
 def _as_opinions(measured: Tensor) -> Tensor:
     return torch.cat([measured[:, : len(BANKS)].mean(dim=1, keepdim=True), measured[:, len(BANKS) :]], dim=1)
 
-# %% ../nbs/good_parts.ipynb #344718a4
+# %% ../nbs/good_parts.ipynb #716dd78b
 def good_logits(head: GoodPartsHead, measured: Tensor) -> np.ndarray:
     "Compute the logits (m,) of what `fit_good_parts` has measured."
     logit = (highest(_as_opinions(measured)) - head.usual) / head.spread
