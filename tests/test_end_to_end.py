@@ -33,7 +33,7 @@ def test_overrides_are_parameters_that_exist():
 
 def test_every_phase_leaves_its_mark(finished):
     manifest = json.loads((finished / "manifest.json").read_text())
-    assert [p["status"] for p in manifest["phases"].values()] == ["done"] * 7
+    assert [p["status"] for p in manifest["phases"].values()] == ["done"] * 8
     assert all((finished / phase / "headline.json").is_file() for phase in manifest["phases"])
     localised = (finished / "figures" / "tables" / "localisation.csv").read_text()
     assert (
@@ -71,7 +71,7 @@ def test_the_report_of_a_run_says_what_it_is_of(program, finished, own):
         " ".join(page.extract_text() for page in PdfReader(finished / "memoria.pdf").pages).split()
     )
     manifest = json.loads((finished / "manifest.json").read_text())
-    assert f"el conjunto de datos «{own.name}»" in text and manifest["versions"]["torch"] in text
+    assert f"imágenes reales de {own.name}" in text and manifest["versions"]["torch"] in text
     assert "washer" in text and "están en inglés" not in text
 
 

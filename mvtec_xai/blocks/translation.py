@@ -125,6 +125,7 @@ SPANISH |= {
 # %% ../../nbs/blocks/translation.ipynb #0b10b67f
 SPANISH |= {
     # 14
+    "all": "todas",
     "distances and autoencoder": "distancias y autocodificador",
     "nearest whole image": "imagen entera más próxima",
     "good parts learned from": "piezas buenas de las que se aprende",
