@@ -87,7 +87,7 @@ def _add_types(folder: Path, learned: Learned) -> Path:
     _amend(folder / "config.json", categories=settings, reference_ids={name: learned.reference_ids})
     return file
 
-# %% ../nbs/workshop.ipynb #9ce57c4e
+# %% ../nbs/workshop.ipynb #da17d63a
 def forget_category(folder: Path, name: str) -> None:
     "Take a category out of the saved pipeline in `folder`; ValueError if it is a run, or does not know the category."
     plan = read_json(folder / PLAN)
@@ -109,7 +109,7 @@ def forget_category(folder: Path, name: str) -> None:
     for file in gone:
         (folder / file).unlink(missing_ok=True)
 
-# %% ../nbs/workshop.ipynb #61e1d104
+# %% ../nbs/workshop.ipynb #cc842581
 PLAIN, STANDARD = Augmentation(), LearnConfig()
 
 
