@@ -98,7 +98,7 @@ def _mean_auroc(table: pd.DataFrame, seed: int) -> dict[str, float]:
     low, high = bootstrap_interval(mean, (table.category + table.defect).to_numpy(), 300, seed)
     return {"image_auroc": mean(np.arange(len(table))), "auroc_low": low, "auroc_high": high}
 
-# %% ../nbs/14_generalisation.ipynb #3cb8fd83
+# %% ../nbs/14_generalisation.ipynb #eafcb974
 def evaluate_promises(
     judged: pd.DataFrame,  # category, label, parts, probability, limit, promised
 ) -> pd.DataFrame:
@@ -169,7 +169,7 @@ def judge_left_out(study: LeftOut, defect: str, seed: int = 0) -> pd.DataFrame:
         answers.append(study.answer(teach.to_numpy(), asked.to_numpy(), seed + h).assign(half=h))
     return pd.concat(answers, ignore_index=True).assign(left_out=defect)
 
-# %% ../nbs/14_generalisation.ipynb #e357f638
+# %% ../nbs/14_generalisation.ipynb #25b0d003
 def evaluate_unseen(
     unseen: pd.DataFrame,  # category, left_out, half, label, logit, as from `judge_left_out`
     others: dict[str, pd.Series],  # name of another detector: its scores by image_id

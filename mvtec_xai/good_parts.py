@@ -64,7 +64,7 @@ def highest(maps: Tensor) -> Tensor:
     flat = maps.flatten(2)
     return flat.topk(-(-flat.shape[2] // 100), dim=2).values.mean(dim=2)
 
-# %% ../nbs/good_parts.ipynb #56b7ca56
+# %% ../nbs/good_parts.ipynb #3d3bddcc
 GOOD_ONLY = "good parts only"  # what such a detector learned from, in a word
 
 
@@ -76,10 +76,10 @@ class GoodPartsConfig:
     views: int = 40  # images and copies to learn from, at least
     parts: int = 3  # into which good parts are dealt: each is measured by what remembers the others
     autoencoder_from: int = 20  # good parts; fewer teach an autoencoder nothing that it could use elsewhere
-    steps: int = 120  # batches of 8 that the autoencoder learns from
+    steps: int = 300  # batches of 8 that the autoencoder learns from
     false_alarm_rate: float = 0.05  # share of good parts that may be called anomalous
 
-# %% ../nbs/good_parts.ipynb #3ed262da
+# %% ../nbs/good_parts.ipynb #ed4fbc52
 @torch.no_grad()
 def pass_good_parts(
     extractor: FeatureExtractor,
@@ -93,9 +93,9 @@ def pass_good_parts(
     copies = max(1, -(-views // len(images)))
     of, found = np.tile(np.arange(len(images)), copies), []
     for rows in np.array_split(np.arange(len(of)), -(-len(of) // 4)):
-        x = to_tensor(images[of[rows]])
-        altered = torch.from_numpy(rows >= len(images))[:, None, None, None]
-        x = torch.where(altered, augment(x, [allowed] * len(x), generator), x)
+        x, altered = to_tensor(images[of[rows]]), torch.from_numpy(rows >= len(images))
+        if altered.any():
+            x = torch.where(altered[:, None, None, None], augment(x, [allowed] * len(x), generator), x)
         found.append([m.half().cpu() for m in extractor(x.to(device))])
     return [torch.cat(depth) for depth in zip(*found, strict=True)], of
 
@@ -157,7 +157,7 @@ def fit_good_parts(
     in_order = torch.cat(measured)[np.concatenate(rows).argsort()]
     return Detector(extractor, memory, [head]).eval(), _standardise(memory, head, in_order)
 
-# %% ../nbs/good_parts.ipynb #8e31bd44
+# %% ../nbs/good_parts.ipynb #c587ba54
 @torch.no_grad()
 def _standardise(memory: MemoryBank, head: GoodPartsHead, measured: Tensor) -> Tensor:
     "Let `memory` and `head` count in what is usual for `measured`; that, standardised."
@@ -174,7 +174,7 @@ def _standardise(memory: MemoryBank, head: GoodPartsHead, measured: Tensor) -> T
 def _as_opinions(measured: Tensor) -> Tensor:
     return torch.cat([measured[:, : len(BANKS)].mean(dim=1, keepdim=True), measured[:, len(BANKS) :]], dim=1)
 
-# %% ../nbs/good_parts.ipynb #716dd78b
+# %% ../nbs/good_parts.ipynb #69bbe916
 def good_logits(head: GoodPartsHead, measured: Tensor) -> np.ndarray:
     "Compute the logits (m,) of what `fit_good_parts` has measured."
     logit = (highest(_as_opinions(measured)) - head.usual) / head.spread

@@ -33,7 +33,7 @@ PROFILES = {
         "14_generalisation": {
             "shots": [1, 4, 16],
             "good_patches": 1000,
-            "good_steps": 120,
+            "good_steps": 300,
             "head_steps": 200,
             "left_out": 0,
         },
