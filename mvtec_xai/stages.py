@@ -84,6 +84,7 @@ class Detect(Stage):
     "How probably is something wrong? The phase of `classifier`."
 
     columns = ("verdict", "probability", "low", "high")
+    basis: dict[str, str] = {}  # as in `Shared`
 
     @classmethod
     def load(cls, folder: Path, shared: Shared) -> "Detect":

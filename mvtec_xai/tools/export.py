@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..blocks.runs import atomic_path
 from ..classifier import Detector
+from ..good_parts import GOOD_ONLY
 from ..pipeline import Clock, InspectionPipeline, Ready, decide
 
 # %% ../../nbs/tools/export.ipynb #47af0b22
@@ -39,10 +40,12 @@ class FromPixels(nn.Module):
 def describe_model(pipeline: InspectionPipeline, category: str) -> dict[str, str]:
     "Write the metadata of an exported detector."
     size, chosen = pipeline.image_size, pipeline.stages["detect"].thresholds[category]
+    good_only = pipeline.shared.basis.get(category) == GOOD_ONLY
+    means = "share of good parts that are less strange" if good_only else "calibrated, of being anomalous"
     return {
         "category": category,
         "input": f"images: (n, {size}, {size}, 3) uint8, RGB; squeeze the picture to this size with an antialiased filter (Lanczos)",
-        "output": "probability: (n,), calibrated, of being anomalous; patch_map: (n, h, w), of each patch",
+        "output": f"probability: (n,), {means}; patch_map: (n, h, w), of each patch",
         "image_size": str(size),
         "low": str(chosen["low"]),
         "high": str(chosen["high"]),
