@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from .blocks.backbones import FeatureExtractor, bare_backbone, fuse_batchnorm
 from .blocks.examples import Examples, HeadData
 from .blocks.images import to_tensor
-from .blocks.memory import BANKS, MemoryBank
+from .blocks.memory import BANKS, MemoryBank, highest
 from .blocks.protocol import pair_splits, scoring_members
 from .blocks.runs import read_json, read_tensors, write_tensors
 from .blocks.training import balanced_weights, fit, make_loader
@@ -45,8 +45,7 @@ class DenseHead(nn.Module):
         for x in finer[::-1]:
             projected = x + F.interpolate(projected, x.shape[-2:], mode="bilinear", align_corners=False)
         patches = self.patch(self.hidden(projected))[:, 0]
-        far = maps[0][:, : len(BANKS)].flatten(2)  # the distances come first
-        farthest = far.topk(-(-far.shape[2] // 100), dim=2).values.mean(dim=2)
+        farthest = highest(maps[0][:, : len(BANKS)])  # the distances come first
         whole = self.whole(torch.cat([farthest, *(x.mean(dim=(2, 3)) for x in maps)], dim=1))[:, 0]
         return self.scale * log_sum_exp_pooling(patches) + whole, patches
 

@@ -64,7 +64,7 @@ class LearnConfig:
     miss_rate: float = 0.02  # risk: share of defects that may be called normal
     false_alarm_rate: float = 0.05  # risk: share of good images that may be called anomalous
 
-# %% ../nbs/learning.ipynb #54162ec4
+# %% ../nbs/learning.ipynb #80342479
 @dataclass
 class Answers:
     "What was said of images by what does not know them; NaN where nobody was asked."
@@ -85,7 +85,9 @@ class Learned:
     types: PrototypeClassifier | None = None
     reference: Tensor | None = None  # (n, e), embeddings of the known defects
     reference_ids: list[str] = field(default_factory=list)
-    auroc: dict[str, float] = field(default_factory=dict)  # of each way that was tried, cross-fitted
+    measured: dict[str, float] = field(
+        default_factory=dict
+    )  # AUROC of each way that was tried, type accuracy
     notes: list[str] = field(default_factory=list)  # what could not be learned, and why
 
 # %% ../nbs/learning.ipynb #077b191f
@@ -114,7 +116,7 @@ def cross_fit_heads(
         maps[examples.row[rows]] = explain_heads(heads, own)
     return Answers(logit, maps)
 
-# %% ../nbs/learning.ipynb #104c9cfa
+# %% ../nbs/learning.ipynb #ac55ef8c
 def learn_with_heads(
     extractor: FeatureExtractor, lessons: Lessons, config: LearnConfig, seed: int = 0
 ) -> tuple[Learned, Answers]:
@@ -143,7 +145,7 @@ def _scale_of(lessons: Lessons, maps: np.ndarray, judged: np.ndarray) -> dict:
     label = lessons.index.label.to_numpy()[judged]
     return {"method": "gradcam"} | fit_scale(upsample(maps[judged], side), label, masked, masks)
 
-# %% ../nbs/learning.ipynb #6def8d91
+# %% ../nbs/learning.ipynb #ebff0fc8
 UNNAMED = "unnamed"  # a defect of no stated type
 
 
@@ -165,7 +167,7 @@ def learn_types(found: Learned, lessons: Lessons, maps: np.ndarray, config: Lear
     found.types.temperature = fit_temperature(answers.distances, places)
     found.types.open_set_threshold = float(answers.distance.quantile(0.95))
     found.reference, found.reference_ids = found.types.embed(x[0]), own.image_id.tolist()
-    found.auroc["type accuracy"] = float((answers.predicted == answers.defect).mean())
+    found.measured["type accuracy"] = float((answers.predicted == answers.defect).mean())
 
 # %% ../nbs/learning.ipynb #efa6fa78
 def _known_defects(
@@ -189,7 +191,7 @@ def _known_defects(
     features |= dict.fromkeys(range(config.folds), features["heatmap"])
     return KnownDefects(own.assign(fold=fold), lessons.masked[own.row], features)
 
-# %% ../nbs/learning.ipynb #148b7785
+# %% ../nbs/learning.ipynb #c7c9eeb6
 def learn_without_heads(
     extractor: FeatureExtractor, lessons: Lessons, config: LearnConfig, seed: int = 0
 ) -> tuple[Learned, Answers]:
@@ -236,12 +238,12 @@ def learn_category(
         learn_types(found, lessons, answers.maps, config, seed)
     return found
 
-# %% ../nbs/learning.ipynb #4e829391
+# %% ../nbs/learning.ipynb #459756f1
 def better_way(lessons: Lessons, ways: list[tuple[Learned, Answers]]) -> tuple[Learned, Answers]:
     "Pick the way with the greater AUROC on the images that all were asked about; of equals, the later."
     asked = ~np.isnan([answers.logit for _, answers in ways]).any(axis=0)
     label = lessons.index.label.to_numpy()[asked]
     auroc = {found.basis: float(roc_auc_score(label, answers.logit[asked])) for found, answers in ways}
     best = max(reversed(ways), key=lambda way: auroc[way[0].basis])
-    best[0].auroc |= auroc
+    best[0].measured |= auroc
     return best

@@ -182,7 +182,7 @@ def learn(
     from mvtec_xai.tools.learn import describe_learned, learn
 
     network = backbone, weights, image_size
-    learned, unreadable = learn(folder, out, run, category, replace, network, (feedback, images))
+    learned, unreadable = learn(folder, out, run, category, replace, network, feedback, images)
     print("\n".join(describe_learned(learned)))
     for reason in unreadable:
         print(f"left out: {reason}")

@@ -9,8 +9,9 @@ __all__ = ['ENGLISH', 'SPANISH', 'LANGUAGES', 'page_words']
 ENGLISH = {
     "language": "en",
     "title": "Inspections",
-    "key": "What a person has to look at comes first. The mark on the bar is the probability of a defect; left of the "
-    "yellow band the part is normal, right of it anomalous. In the pictures, lighter colours are more suspicious, and "
+    "key": "What a person has to look at comes first. The mark on the bar is the probability of a defect, or, "
+    "where it was judged by good parts only, the share of them that are less strange; left of the yellow band the part "
+    "is normal, right of it anomalous. In the pictures, lighter colours are more suspicious, and "
     "the region that decided is outlined in white.",
     "drawn": "These models were made of drawn parts; of photographs they know nothing.",
     "category": "category",
@@ -115,9 +116,10 @@ ENGLISH |= {
 SPANISH = {
     "language": "es",
     "title": "Inspecciones",
-    "key": "Primero está lo que debe mirar una persona. La marca de la barra es la probabilidad de defecto; a la izquierda "
-    "de la banda amarilla la pieza es normal; a la derecha, anómala. En las imágenes, los colores más claros son los más "
-    "sospechosos, y la región que decidió lleva un contorno blanco.",
+    "key": "Primero está lo que debe mirar una persona. La marca de la barra es la probabilidad de defecto o, si solo se "
+    "conocen piezas buenas, la parte de ellas que son menos extrañas; a la izquierda de la banda amarilla la pieza es "
+    "normal; a la derecha, anómala. En las imágenes, los colores más claros son los más sospechosos, y la región que "
+    "decidió lleva un contorno blanco.",
     "drawn": "Estos modelos se hicieron con piezas dibujadas; de fotografías no saben nada.",
     "category": "categoría",
     "every_category": "toda categoría",
