@@ -86,7 +86,7 @@ def over_categories(
 def _auroc(part: pd.DataFrame) -> float:
     return roc_auc_score(part.label, part.score)
 
-# %% ../nbs/14_generalisation.ipynb #80764300
+# %% ../nbs/14_generalisation.ipynb #db47626c
 def evaluate_scores(
     table: pd.DataFrame,  # category, defect, label, and a column for each of `scores`
     scores: Sequence[str],
@@ -105,23 +105,23 @@ def evaluate_scores(
         rows.append({"score": score, "category": "mean", "images": len(own), **mean})
     return pd.DataFrame(rows)
 
-# %% ../nbs/14_generalisation.ipynb #7ceccfa7
+# %% ../nbs/14_generalisation.ipynb #5c82e7ac
 def compare_scores(
     table: pd.DataFrame,  # category, defect, label, and both scores
     ours: str,
     other: str,
     seed: int = 0,
 ) -> dict:
-    "Compare the mean AUROC of two scores, paired: ours, other, difference, low, high."
+    "Compare the mean AUROC of two scores, paired: ours, against, difference, low, high."
     table = table.reset_index(drop=True)
 
     def difference(part: pd.DataFrame) -> float:
         return roc_auc_score(part.label, part[ours]) - roc_auc_score(part.label, part[other])
 
     value, low, high = over_categories(table, difference, seed)
-    return {"ours": ours, "other": other, "difference": value, "low": low, "high": high}
+    return {"ours": ours, "against": other, "difference": value, "low": low, "high": high}
 
-# %% ../nbs/14_generalisation.ipynb #302bd25a
+# %% ../nbs/14_generalisation.ipynb #5b54e80e
 def evaluate_promises(
     judged: pd.DataFrame,  # category, label, parts, probability, limit, promised
 ) -> pd.DataFrame:
@@ -192,7 +192,7 @@ def judge_left_out(study: LeftOut, defect: str, seed: int = 0) -> pd.DataFrame:
         answers.append(study.answer(teach.to_numpy(), asked.to_numpy(), seed + h).assign(half=h))
     return pd.concat(answers, ignore_index=True).assign(left_out=defect)
 
-# %% ../nbs/14_generalisation.ipynb #f5e6fcac
+# %% ../nbs/14_generalisation.ipynb #3a753846
 def evaluate_unseen(
     unseen: pd.DataFrame,  # category, left_out, half, label, logit, as from `judge_left_out`
     others: dict[str, pd.Series],  # name of another detector: its scores by image_id

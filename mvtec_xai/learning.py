@@ -64,7 +64,7 @@ class LearnConfig:
     miss_rate: float = 0.02  # risk: share of defects that may be called normal
     false_alarm_rate: float = 0.05  # risk: share of good images that may be called anomalous
 
-# %% ../nbs/learning.ipynb #80342479
+# %% ../nbs/learning.ipynb #0e63303f
 @dataclass
 class Answers:
     "What was said of images by what does not know them; NaN where nobody was asked."
@@ -116,7 +116,7 @@ def cross_fit_heads(
         maps[examples.row[rows]] = explain_heads(heads, own)
     return Answers(logit, maps)
 
-# %% ../nbs/learning.ipynb #ac55ef8c
+# %% ../nbs/learning.ipynb #e7c83122
 def learn_with_heads(
     extractor: FeatureExtractor, lessons: Lessons, config: LearnConfig, seed: int = 0
 ) -> tuple[Learned, Answers]:
@@ -191,7 +191,7 @@ def _known_defects(
     features |= dict.fromkeys(range(config.folds), features["heatmap"])
     return KnownDefects(own.assign(fold=fold), lessons.masked[own.row], features)
 
-# %% ../nbs/learning.ipynb #c7c9eeb6
+# %% ../nbs/learning.ipynb #a1b411ac
 def learn_without_heads(
     extractor: FeatureExtractor, lessons: Lessons, config: LearnConfig, seed: int = 0
 ) -> tuple[Learned, Answers]:
