@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['OPINIONS', 'Judged', 'judge_by_good_parts', 'over_categories', 'evaluate_scores', 'compare_scores',
-           'evaluate_promises', 'carry_over', 'LeftOut', 'judge_left_out', 'evaluate_unseen']
+           'evaluate_promises', 'carry_over']
 
 # %% ../nbs/14_generalisation.ipynb #31bb3ff1
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -21,11 +21,10 @@ from .blocks.augmentation import Augmentation
 from .blocks.backbones import FeatureExtractor
 from .blocks.calibration import to_probability
 from .blocks.evaluation import auroc_with_interval, mean_over_categories, rate_with_interval
-from .blocks.examples import Examples
 from .blocks.memory import highest
 from .blocks.metrics import bootstrap_interval
 from .blocks.protocol import cross_fit, group_splits
-from .classifier import Detector, HeadConfig, score_maps, train_heads
+from .classifier import Detector, score_maps
 from .good_parts import GoodPartsConfig, fit_good_parts, good_limits, pass_good_parts
 from .gradcam import explain_heads
 
@@ -36,6 +35,7 @@ class Judged:
 
     columns: dict  # logit, probability, limit, promised, distance (n,), error (n,): standardised opinions
     maps: np.ndarray  # (n, h, w)
+    region_share: float  # of a map's maximum, from which on a place is outlined
 
 # %% ../nbs/14_generalisation.ipynb #d264e09e
 def judge_by_good_parts(
@@ -49,13 +49,13 @@ def judge_by_good_parts(
 ) -> Judged:
     "Learn from good parts, and judge."
     detector, measured = fit_good_parts(extractor, good, allowed, config, seed)
-    chosen, _ = good_limits(detector, measured, rate, alone=len(good) == 1)
+    chosen, scale = good_limits(detector, measured, rate, alone=len(good) == 1)
     described, opinions = _describe(detector, tested)
     logit = score_maps(detector.heads, described)
     probability = to_probability(logit, chosen["temperature"], chosen["offset"])
     limits = {"limit": chosen["high"], "promised": chosen["false_alarm_rate"]}
     said = {"logit": logit, "probability": probability, "distance": opinions[:, 0], "error": opinions[:, -1]}
-    return Judged(said | limits, explain_heads(detector.heads, described))
+    return Judged(said | limits, explain_heads(detector.heads, described), scale["region_share"])
 
 # %% ../nbs/14_generalisation.ipynb #fc521d8e
 @torch.no_grad()
@@ -158,57 +158,3 @@ def carry_over(
         return {"carried": model.predict_proba(x[rows])[:, 1]}
 
     return cross_fit(judged, group_splits(judged.category.to_numpy()), fit, predict)
-
-# %% ../nbs/14_generalisation.ipynb #bafac627
-@dataclass
-class LeftOut:
-    "The images of one category, and how heads are trained on them."
-
-    examples: Examples
-    index: pd.DataFrame
-    category: str
-    config: HeadConfig = field(default_factory=HeadConfig)
-    size: int = 1  # heads in an ensemble
-
-    def answer(self, teach: np.ndarray, asked: np.ndarray, seed: int) -> pd.DataFrame:
-        "Learn from rows `teach` (n,) bool, score rows `asked`: image_id, category, label, logit."
-        heads = train_heads(self.examples, self.index, teach, self.size, self.config, seed)
-        rows = self.examples.select(asked)
-        logit = score_maps(heads, [m[rows] for m in self.examples.maps])
-        found = self.index.loc[self.examples.row[rows], ["image_id", "category", "label"]]
-        return found.assign(logit=logit)
-
-# %% ../nbs/14_generalisation.ipynb #69fc6528
-def judge_left_out(study: LeftOut, defect: str, seed: int = 0) -> pd.DataFrame:
-    "Judge images of a type, and good ones, by heads that know neither: image_id, category, label, logit, half."
-    index = study.index
-    here, own = index.category == study.category, index.defect == defect
-    tested, half = here & (index.folder == "test"), pd.Series(0, index=index.index)
-    half[index.index[tested & (index.label == 0)][1::2]] = 1
-    answers = []
-    for h in (0, 1):
-        asked = tested & (own | ((index.label == 0) & (half == h)))
-        teach = here & ~asked & ~own
-        answers.append(study.answer(teach.to_numpy(), asked.to_numpy(), seed + h).assign(half=h))
-    return pd.concat(answers, ignore_index=True).assign(left_out=defect)
-
-# %% ../nbs/14_generalisation.ipynb #3a753846
-def evaluate_unseen(
-    unseen: pd.DataFrame,  # category, left_out, half, label, logit, as from `judge_left_out`
-    others: dict[str, pd.Series],  # name of another detector: its scores by image_id
-) -> pd.DataFrame:
-    "Measure the AUROC of each type left out, mean of both halves, beside that of other detectors on the same images."
-    rows = []
-    for (category, defect), own in unseen.groupby(["category", "left_out"]):
-        halves = [part for _, part in own.groupby("half")]
-        row = {"category": category, "defect": defect, "images": int(own.label.sum() / 2)}
-        scores = {"unseen": [h.logit for h in halves]}
-        scores |= {n: [s.loc[h.image_id] for h in halves] for n, s in others.items()}
-        row |= {
-            n: np.mean([roc_auc_score(h.label, s) for h, s in zip(halves, own, strict=True)])
-            for n, own in scores.items()
-        }
-        rows.append(row)
-    table = pd.DataFrame(rows)
-    mean = table.mean(numeric_only=True).to_dict() | {"category": "mean", "images": table.images.sum()}
-    return pd.concat([table, pd.DataFrame([mean])], ignore_index=True)

@@ -175,6 +175,12 @@ class Teachable(Stored):
         lessons.allowed = how.pop("allowed", lessons.allowed)
         return learn_images(self, lessons, **how)
 
+    def learn_type(self, category: str, defect_type: str, images: Sequence) -> "Teachable":
+        "Return a pipeline that knows a type of defect more, from one to five images of it; ValueError if that cannot be."
+        from mvtec_xai.add_type import with_type
+
+        return with_type(self, composed(category), defect_type, images)
+
     def forget(self, category: str) -> "Teachable":
         "Return a pipeline that does not know `category`; ValueError if this one does not."
         from mvtec_xai.workshop import without_category

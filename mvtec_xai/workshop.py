@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FOLDERS', 'PLAIN', 'STANDARD', 'empty_pipeline', 'add_category', 'forget_category', 'as_lessons', 'learn_images',
-           'without_category']
+           'without_category', 'changed']
 
 # %% ../nbs/workshop.ipynb #ad7f6f89
 import tempfile
@@ -169,15 +169,15 @@ def learn_images(
 ) -> Stored:
     "Return a pipeline that has learned a category, anew if it was known; ValueError without a good part."
     learned = learn_category(pipeline.shared.extractor, lessons, config, seed)
-    return _changed(pipeline, lambda folder: add_category(folder, learned))
+    return changed(pipeline, lambda folder: add_category(folder, learned))
 
 
 def without_category(pipeline: Stored, name: str) -> Stored:
     "Return a pipeline that does not know a category; ValueError if `pipeline` does not."
-    return _changed(pipeline, lambda folder: forget_category(folder, name))
+    return changed(pipeline, lambda folder: forget_category(folder, name))
 
 # %% ../nbs/workshop.ipynb #bb391901
-def _changed(pipeline: Stored, change) -> Stored:
+def changed(pipeline: Stored, change) -> Stored:
     "Save `pipeline`, change what was saved, and load that."
     kept = tempfile.TemporaryDirectory()
     folder = pipeline.save_pretrained(Path(kept.name) / "pipeline")

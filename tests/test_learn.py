@@ -1,6 +1,7 @@
 """Learning a part from a folder, as a user meets it: what is made, what is refused, and that nothing else changes."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,6 +75,23 @@ def test_bad_folders_are_named_and_leave_nothing(make, says, program, tmp_path):
     said = program("learn", make(folder), "--out", tmp_path / "out", "--image-size", "64")
     assert said.returncode == 2 and says in said.stderr and "photographs" in said.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["photographs"]
+
+
+def test_a_type_more_from_two_images(bottles, program, tmp_path):
+    known, out, new = tmp_path / "known", tmp_path / "out", tmp_path / "new" / "tear"
+    said = program("learn", bottles, "--out", known, "--category", "flask", "--image-size", "96")
+    assert said.returncode == 0 and "no types" in said.stdout, said.stdout + said.stderr
+    shutil.copytree(bottles / "test" / "contamination", new)
+    command = "learn", new.parent, "--run", known, "--category", "flask", "--out", out
+    said = program(*command)
+    assert said.returncode == 2 and "no type of defect is known" in said.stderr
+    more = make_sample(tmp_path / "drawn", train=6, good=2, per_type=3, categories=["bottle"]) / "bottle"
+    said = program("learn", more, "--out", tmp_path / "typed", "--category", "flask", "--image-size", "96")
+    assert said.returncode == 0, said.stderr
+    command = "learn", new.parent, "--run", tmp_path / "typed", "--category", "flask", "--out", out
+    said = program(*command)
+    assert said.returncode == 0 and "type tear: learned from 2 images" in said.stdout, said.stderr
+    assert "tear" in InspectionPipeline.from_pretrained(out).shared.classifiers["flask"].types
 
 
 def test_wrong_use_is_refused(learned, bottles, program, tmp_path):

@@ -179,14 +179,18 @@ def learn(
     image_size: ImageSize = 0,
 ) -> None:
     "Learn a part from its photographs, good ones alone or with defects: a pipeline for `inspect` and `app`."
-    from mvtec_xai.tools.learn import describe_learned, learn
+    from mvtec_xai.tools import learn as tool
 
-    network = backbone, weights, image_size
-    learned, unreadable = learn(folder, out, run, category, replace, network, feedback, images)
-    print("\n".join(describe_learned(learned)))
-    for reason in unreadable:
-        print(f"left out: {reason}")
-    print(f"{out}: try `mvtec-xai inspect PHOTOS --run {out} --category {learned.category} --out inspected`")
+    if run is not None and tool.holds_only_types(folder):
+        counts, unreadable = tool.learn_new_types(folder, out, run, category)
+        said = [f"type {name}: learned from {count} images" for name, count in counts.items()]
+    else:
+        network = backbone, weights, image_size
+        learned, unreadable = tool.learn(folder, out, run, category, replace, network, feedback, images)
+        said = tool.describe_learned(learned)
+    print("\n".join([*said, *(f"left out: {reason}" for reason in unreadable)]))
+    name = category or folder.absolute().name
+    print(f"{out}: try `mvtec-xai inspect PHOTOS --run {out} --category {name} --out inspected`")
 
 # %% ../../nbs/tools/cli.ipynb #1718effa
 @app.command()

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'NETWORK', 'IMAGE_SIZE', 'index_folder', 'add_feedback', 'read_lessons', 'refuse_known', 'learn',
-           'describe_learned']
+           'describe_learned', 'holds_only_types', 'learn_new_types']
 
 # %% ../../nbs/tools/learn.ipynb #aaea2706
 import tempfile
@@ -19,6 +19,7 @@ from ..blocks.backbones import DEFAULT_BACKBONE, FeatureExtractor, create_backbo
 from ..blocks.cache import decode
 from ..blocks.categories import Category, known_categories
 from ..blocks.depth import common_bits
+from ..blocks.images import to_rgb
 from ..blocks.masks import find_mask, list_masks
 from ..blocks.names import GOOD, composed, means_good
 from ..data import index_dataset, list_images
@@ -202,3 +203,35 @@ def describe_learned(learned: Learned) -> list[str]:
     if learned.types:
         lines.append(f"types: {', '.join(learned.types.types)}")
     return lines + learned.notes
+
+# %% ../../nbs/tools/learn.ipynb #9172a261
+def holds_only_types(folder: Path) -> bool:
+    "Tell whether `folder` holds images of defects, by type, and none of a good part."
+    if not folder.is_dir() or (folder / "train").is_dir() or (folder / "test").is_dir():
+        return False
+    bad = [label for *_, label, _ in _rows(folder.absolute(), "")]
+    return bool(bad) and all(bad)
+
+# %% ../../nbs/tools/learn.ipynb #0d16bb4e
+def learn_new_types(
+    folder: Path,  # for which `holds_only_types`
+    out: Path,  # new or empty
+    run: Path,  # a finished run or a saved pipeline
+    category: str = "",  # its name; empty: the folder's
+) -> tuple[dict[str, int], list[str]]:
+    "Add types to a known category, into a pipeline at `out`: images learned from by type, and what could not be read."
+    _check(out, run, NETWORK)
+    name = composed(category or folder.absolute().name)
+    pipeline, counts, unreadable = InspectionPipeline.from_pretrained(run), {}, []
+    index = pd.DataFrame(_rows(folder.absolute(), name), columns=COLUMNS)
+    for defect, own in index.groupby("defect"):
+        images = []
+        for path in own.path:
+            try:
+                to_rgb(path)
+                images.append(path)
+            except (ValueError, OSError) as error:
+                unreadable.append(str(error))
+        pipeline, counts[defect] = pipeline.learn_type(name, defect, images), len(images)
+    pipeline.save_pretrained(out)
+    return counts, unreadable

@@ -36,6 +36,8 @@ PROFILES = {
             "good_steps": 300,
             "head_steps": 200,
             "left_out": 0,
+            "few": [1, 3, 10],
+            "type_steps": 120,
         },
     },
 }
