@@ -84,8 +84,13 @@ def _plan(profile, data, run, figures, categories, seed, backbone, weights, imag
 
 def _reproduce(plan, only: str | None, start: str | None, force: bool, report: bool) -> None:
     from mvtec_xai.tools import reproduce as tool
+    from mvtec_xai.tools.unstudied import learn_unstudied, set_aside
 
+    lacking = set_aside(plan)
     manifest = tool.reproduce(plan, only, start, force, say=lambda line: print(line, flush=True))
+    if lacking and set(manifest["phases"]) == set(plan.reads):
+        learn_unstudied(plan, lacking)
+        print(f"{plan.run / 'pipeline'}: the pipeline that knows {', '.join(lacking)} too")
     failed = _report_of(plan, manifest) if report else None
     print("\n" + tool.summary(plan, manifest))
     if failed:
