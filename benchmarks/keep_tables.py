@@ -30,6 +30,8 @@ PLOTS = [  # only what the report shows, and nothing with pixels of the data set
     "atlas_umap",
     "atlas_all",
     "verdicts",
+    "few_good_parts",
+    "unseen_types",
 ]
 PLACES = {"run", "figures", "data", "weights", "language"}  # parameters that say where, not how
 KEPT = Path(__file__).parents[1] / "figures" / "mvtec_ad" / "tables"
@@ -64,7 +66,8 @@ def main() -> None:
     fingerprint = read_json(args.run / "00_data" / "cache" / "cache.json")["fingerprint"]
     write_json(KEPT / "about.json", about | {"seed": settings["seed"], "fingerprint": fingerprint})
     for name in PLOTS:
-        shutil.copy(args.run / "figures" / f"{name}.png", KEPT.parent / f"{name}.png")
+        if (args.run / "figures" / f"{name}.png").is_file():  # else it stays as it was
+            shutil.copy(args.run / "figures" / f"{name}.png", KEPT.parent / f"{name}.png")
     write_json(KEPT.parent / "manifest.json", told_of(args.run))
 
 

@@ -174,7 +174,9 @@ def main() -> None:
     if not args.detector:
         measured |= measure_explanations(decided, upsample(maps, SIDE), masks_of(unseen, pipeline.image_size))
     rows = [
-        {"measure": name, "stated": claims[name], **measured[name]} for name in measured if name in claims
+        {"measure": name, "out-of-fold": claims[name], **measured[name]}
+        for name in measured
+        if name in claims
     ]
     table = pd.DataFrame(rows)
     decided.drop(columns=["path", "mask_path"]).to_parquet(out / "decided.parquet")

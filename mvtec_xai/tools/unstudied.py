@@ -7,6 +7,7 @@ __all__ = ['MISNAMED', 'unstudied', 'set_aside', 'learn_unstudied']
 
 # %% ../../nbs/tools/unstudied.ipynb #f55246cb
 import shutil
+from collections.abc import Sequence
 from os import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,9 +27,9 @@ from ..workshop import STANDARD
 MISNAMED = "good parts under another name"  # a mistake, which `reproduce` reports
 
 
-def unstudied(root: Path, categories: list[str] | None = None) -> dict[str, str]:
+def unstudied(root: Path, categories: Sequence[str] = ()) -> dict[str, str]:
     "Find the categories to learn from without a study, and what each lacks; none where nothing is left to study."
-    index, found = index_dataset(root, categories or None), {}
+    index, found = index_dataset(root, categories), {}
     for category, own in index.groupby("category"):
         problems = [problem for problem, *_ in lacks(own)]
         if problems and MISNAMED not in problems and (own.label == 0).any():
