@@ -1,4 +1,4 @@
-"""How long importing takes: torch alone, and the pipeline, in fresh processes by turns.
+"""How long importing takes: torch alone, the pipeline, and errors of wrong use, in fresh processes by turns.
 
 The table import_time.csv has the median seconds of each, and their ratio to torch's own in the same round.
 
@@ -8,6 +8,7 @@ The table import_time.csv has the median seconds of each, and their ratio to tor
 import argparse
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +22,11 @@ STATEMENTS = {
     "pipeline": "from mvtec_xai import InspectionPipeline",
     "command line": "import mvtec_xai.tools.cli",
 }
+WRONG = {  # commands that are refused
+    "inspect, no such run": ("inspect", "photographs", "--run", "nowhere", "--out", "nowhere"),
+    "learn, no such folder": ("learn", "nowhere", "--out", "nowhere"),
+    "reproduce, no such data": ("reproduce", "--profile", "full", "--data", "nowhere"),
+}
 
 
 def seconds(statement: str) -> float:
@@ -31,12 +37,28 @@ def seconds(statement: str) -> float:
     return float(done.stdout)
 
 
+def seconds_to_refuse(command: tuple[str, ...]) -> float:
+    "Time a command that is refused, from its start to its end."
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "mvtec_xai", *command], capture_output=True)
+    if done.returncode != 2:
+        raise RuntimeError(f"{' '.join(command)}: was not refused")
+    return time.perf_counter() - start
+
+
+def one_round() -> dict[str, float]:
+    "Seconds of everything, once."
+    return {n: seconds(s) for n, s in STATEMENTS.items()} | {
+        n: seconds_to_refuse(c) for n, c in WRONG.items()
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of the table")
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
-    rounds = pd.DataFrame([{n: seconds(s) for n, s in STATEMENTS.items()} for _ in range(args.rounds)])
+    rounds = pd.DataFrame([one_round() for _ in range(args.rounds)])
     over = rounds.sub(rounds.torch, axis=0).clip(lower=0)
     table = pd.DataFrame(
         {
