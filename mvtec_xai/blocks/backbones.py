@@ -159,11 +159,25 @@ class FeatureExtractor(nn.Module):
         return super().train(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        return self.all_depths(images)[1:]
+
+    def all_depths(self, images: Tensor) -> list[Tensor]:
+        "Give the finest map as it is, and the four."
+        maps = self._pass(images, self.indices)
+        finest = maps[0]
+        if finest.shape[-1] > maps[1].shape[-1]:
+            maps[0] = F.adaptive_avg_pool2d(finest, maps[1].shape[-2:])
+        return [finest, *maps]
+
+    def finest(self, images: Tensor) -> Tensor:
+        "Give the finest map (n, c, h', w') alone, as it is, from a pass that stops there."
+        depth = len(self.backbone.feature_info) - 4 if self.indices == 4 else self.indices[0]
+        images = images.to(next(self.parameters()).dtype)
+        return self._pass(images, [depth], stop_early=True)[0].float()
+
+    def _pass(self, images: Tensor, indices: int | list[int], **how) -> list[Tensor]:
         x = self.normalize(images).contiguous(memory_format=torch.channels_last)
-        maps = list(self.backbone.forward_intermediates(x, indices=self.indices, intermediates_only=True))
-        if maps[0].shape[-1] > maps[1].shape[-1]:
-            maps[0] = F.adaptive_avg_pool2d(maps[0], maps[1].shape[-2:])
-        return maps
+        return list(self.backbone.forward_intermediates(x, indices=indices, intermediates_only=True, **how))
 
 # %% ../../nbs/blocks/backbones.ipynb #6b05bc7e
 @torch.no_grad()
