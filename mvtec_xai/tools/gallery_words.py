@@ -57,6 +57,11 @@ ENGLISH |= {
     "near": "like the known defects {names}",
     "near_pictures": "most like these known defects",
     "no_picture": "no picture",
+    "largest_from": "largest defect from",
+    "one_defect": "one defect: {area}, {longest} long",
+    "some_defects": "{n} defects; the largest {area}, the longest {longest}",
+    "no_defect_drawn": "no pixel reaches the limit of the outline",
+    "tolerated": "All defects are smaller than what is tolerated",
 }
 
 # %% ../../nbs/tools/gallery_words.ipynb #61ee3121
@@ -164,6 +169,11 @@ SPANISH |= {
     "near": "como los defectos conocidos {names}",
     "near_pictures": "los defectos conocidos más parecidos",
     "no_picture": "sin imagen",
+    "largest_from": "defecto mayor desde",
+    "one_defect": "un defecto: {area}, {longest} de largo",
+    "some_defects": "{n} defectos; el mayor {area}, el más largo {longest}",
+    "no_defect_drawn": "ningún píxel alcanza el límite del contorno",
+    "tolerated": "Todos los defectos son menores que lo tolerado",
 }
 
 # %% ../../nbs/tools/gallery_words.ipynb #bfb3dc7e
