@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['Segment', 'draw', 'tolerate']
 
-# %% ../nbs/segment_stage.ipynb #d710f8a9
+# %% ../nbs/segment_stage.ipynb #05ba2ebc
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from .blocks.backbones import finest_map
 from .blocks.defects import measure_defects, sum_up
 from .blocks.images import to_tensor
 from .blocks.runs import read_json
@@ -49,13 +50,13 @@ class Segment(Stage):
         ignored = ("ignored",) if ignore_below else ()
         self.columns = (*Segment.columns, *millimetres, *ignored)
 
-# %% ../nbs/segment_stage.ipynb #49414404
+# %% ../nbs/segment_stage.ipynb #72205d50
 def draw(stage: Segment, task: Task) -> None:
     "Mark the pixels of a task and measure what is marked."
     inspection, shared = task.inspection, stage.shared
     memory, x = shared.detectors[inspection.category].memory, to_tensor(task.image[None]).to(shared.device)
     with torch.no_grad():
-        levels = [memory.standardise(0, shared.extractor.finest(x)), *task.maps]
+        levels = [memory.standardise(0, finest_map(shared.extractor, x)), *task.maps]
     found = segment([stage.decoders[inspection.category]], levels)
     inspection.mask = enlarge(found, task.image.shape[0])[0] >= stage.cuts[inspection.category]
     if inspection.category in stage.naming and inspection.mask.any():

@@ -76,10 +76,10 @@ def score_maps_of(
     defects = defects.join(own[["image_id", "category", "defect"]], on="image").assign(network=scored.network)
     return found[COLUMNS], defects.drop(columns="image"), draws
 
-
+# %% ../nbs/segmentation_scores.ipynb #8f2aea67
 COLUMNS = ["image_id", "category", "defect", "fold", "network", "measure", "value"]
 
-# %% ../nbs/segmentation_scores.ipynb #771a0739
+# %% ../nbs/segmentation_scores.ipynb #d97fa291
 def compare_paired(
     scores: pd.DataFrame,  # rows without an image_id: category, network, measure, value
     draws: dict[tuple[str, str], dict[str, np.ndarray]],  # by (category, network)
@@ -99,13 +99,13 @@ def compare_paired(
         )
     return pd.DataFrame(rows)
 
-
+# %% ../nbs/segmentation_scores.ipynb #c937f26f
 def hits_by_area(
     defects: pd.DataFrame,  # area, hit, network
     edges: Sequence[float] = (0, 0.001, 0.003, 0.01, 0.03, 1),  # shares of the image
 ) -> pd.DataFrame:
     "Count hits by the size of the defect: network, area, defects, hit, low, high."
-    names = ["below 0.1 %", "0.1 to 0.3 %", "0.3 to 1 %", "1 to 3 %", "above 3 %"]
+    names = ["0 to 0.1 %", "0.1 to 0.3 %", "0.3 to 1 %", "1 to 3 %", "3 to 100 %"]
     size = pd.cut(defects.area, list(edges), labels=names)
     rows = []
     for (network, area), own in defects.groupby(["network", size], observed=True):

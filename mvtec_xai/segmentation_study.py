@@ -50,7 +50,6 @@ def make_levels(
     memory: MemoryBank,
     images: np.ndarray,  # the cache, (n, h, w, 3) uint8
     masks: np.ndarray,  # (n, h, w) uint8, 1: defective
-    index: pd.DataFrame,
     tested: np.ndarray,  # rows, of which altered views are made too
     good: np.ndarray,  # rows of train/good
     allowed: Augmentation,
@@ -118,7 +117,7 @@ def cross_fit_networks(
         validation[f] = _draw_others(examples, here, fold, f, {p: decoders[p] for p in members})
     return Drawn(pd.Index(np.concatenate(rows)), np.concatenate(maps), validation)
 
-
+# %% ../nbs/segmentation_study.ipynb #d39cc7eb
 def _draw_others(examples: Examples, here, fold, f: int, decoders: dict) -> tuple[np.ndarray, np.ndarray]:
     "Rows and maps of the folds that decoders leave out beside `f`."
     rows, maps = [], []

@@ -48,7 +48,7 @@ def _sizes(line: dict) -> dict:
     sizes = {"defects": line["defects"], "largest": line[largest], "longest": line[longest]}
     return sizes | {"unit": "mm" if mm else "px", "ignored": line.get("ignored", 0)}
 
-
+# %% ../../nbs/tools/gallery.ipynb #c74df3cd
 def card(line: dict) -> dict:
     "Pick what the page says of one file out of its line of inspections.jsonl."
     shown = {

@@ -57,6 +57,10 @@ ENGLISH |= {
     "near": "like the known defects {names}",
     "near_pictures": "most like these known defects",
     "no_picture": "no picture",
+}
+
+# %% ../../nbs/tools/gallery_words.ipynb #91dbc260
+ENGLISH |= {
     "largest_from": "largest defect from",
     "one_defect": "one defect: {area}, {longest} long",
     "some_defects": "{n} defects; the largest {area}, the longest {longest}",
@@ -169,6 +173,10 @@ SPANISH |= {
     "near": "como los defectos conocidos {names}",
     "near_pictures": "los defectos conocidos más parecidos",
     "no_picture": "sin imagen",
+}
+
+# %% ../../nbs/tools/gallery_words.ipynb #e337154d
+SPANISH |= {
     "largest_from": "defecto mayor desde",
     "one_defect": "un defecto: {area}, {longest} de largo",
     "some_defects": "{n} defectos; el mayor {area}, el más largo {longest}",

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Categories', 'Data', 'Backbone', 'Weights', 'ImageSize', 'Language', 'Report', 'RunOf', 'FiguresOf', 'Pdf', 'Day',
-           'Authors', 'Images', 'Pipeline', 'Out', 'Category', 'SaveMaps', 'SaveMasks', 'Coco', 'MmPerPixel',
-           'IgnoreBelow', 'Resume', 'Force', 'PageLanguage', 'Device', 'Json', 'Quiet', 'Compared', 'Port', 'Host',
-           'Lessons', 'NewPipeline', 'OlderPipeline', 'NameOf', 'Feedback', 'MarkedIn', 'Replace', 'flag']
+           'Authors', 'Images', 'Pipeline', 'Out', 'Category', 'SaveMaps', 'Resume', 'Force', 'PageLanguage', 'Device',
+           'Json', 'Quiet', 'Compared', 'Port', 'Host', 'SaveMasks', 'Coco', 'MmPerPixel', 'IgnoreBelow', 'Lessons',
+           'NewPipeline', 'OlderPipeline', 'NameOf', 'Feedback', 'MarkedIn', 'Replace', 'flag']
 
 # %% ../../nbs/tools/options.ipynb #2c9b2ceb
 from pathlib import Path
@@ -63,19 +63,6 @@ Category = Annotated[
     str | None, typer.Option(help="Of all images; default: the name of the folder that they are in.")
 ]
 SaveMaps = Annotated[bool, flag("--save-maps", "Also the anomaly maps, as OUT/maps/*.npy.")]
-SaveMasks = Annotated[bool, flag("--save-masks", "Also outlines of defects, as OUT/masks/*.png.")]
-Coco = Annotated[
-    bool, flag("--coco", "Also OUT/coco.json: boxes and polygons of defects, for labelling tools.")
-]
-MmPerPixel = Annotated[
-    float | None, typer.Option(help="Width of a pixel of the photographs: sizes in millimetres as well.")
-]
-IgnoreBelow = Annotated[
-    float,
-    typer.Option(
-        help="A part whose defects are all smaller is called normal; pixels, or mm²; default: none."
-    ),
-]
 Resume = Annotated[bool, flag("--resume", "Keep what OUT holds, inspect only what is not in it yet.")]
 Force = Annotated[bool, flag("--force", "Replace what OUT holds.")]
 PageLanguage = Annotated[str, typer.Option(help="Of the page: en or es.")]
@@ -90,6 +77,21 @@ Port = Annotated[
 ]
 Host = Annotated[
     str, typer.Option(help="This machine only, unless you name another; 0.0.0.0: the whole network.")
+]
+
+# %% ../../nbs/tools/options.ipynb #5e913662
+SaveMasks = Annotated[bool, flag("--save-masks", "Also outlines of defects, as OUT/masks/*.png.")]
+Coco = Annotated[
+    bool, flag("--coco", "Also OUT/coco.json: boxes and polygons of defects, for labelling tools.")
+]
+MmPerPixel = Annotated[
+    float | None, typer.Option(help="Width of a pixel of the photographs: sizes in millimetres as well.")
+]
+IgnoreBelow = Annotated[
+    float,
+    typer.Option(
+        help="A part whose defects are all smaller is called normal; pixels, or mm²; default: none."
+    ),
 ]
 
 # %% ../../nbs/tools/options.ipynb #87caf901

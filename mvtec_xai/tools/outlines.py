@@ -47,7 +47,7 @@ class Outlining:
             stage.polygons = self.coco
         return pipeline
 
-
+# %% ../../nbs/tools/outlines.ipynb #c93383be
 PLAIN = Outlining()
 
 # %% ../../nbs/tools/outlines.ipynb #2615bf17
