@@ -33,7 +33,15 @@ TINY = {
     "02_gradcam": {"side": 64, "probed": 1},
     "03_autoencoder": {"side": 32, "pixel_steps": 8, "feature_steps": 8},
     "04_contrastive": {"steps": 5, "views": 1, "shots": [1, 3]},
-    "11_segmentation": {"studied": 0, "views": 1, "good": 2, "steps": 2, "width": 8, "side": 64, "type_steps": 3},
+    "11_segmentation": {
+        "studied": 0,
+        "views": 1,
+        "good": 2,
+        "steps": 2,
+        "width": 8,
+        "side": 64,
+        "type_steps": 3,
+    },
     "14_generalisation": {"shots": [1], "good_patches": 50, "good_steps": 4, "head_steps": 4, "side": 64},
 }
 
