@@ -24,6 +24,7 @@ PLOTS = [  # only what the report shows, and nothing with pixels of the data set
     "detection_confidence",
     "detection_area",
     "localisation",
+    "segmentation",
     "verification",
     "types",
     "types_few_shot",

@@ -33,6 +33,7 @@ class Ready:
     category: str
     image: np.ndarray  # (s, s, 3) uint8, as the network takes it
     pixels: np.ndarray  # (h, w, 3) uint8, to be shown
+    shape: tuple[int, int]  # (height, width) of the photograph
 
 # %% ../nbs/06_pipeline.ipynb #716c49f3
 def category_of(
@@ -64,7 +65,7 @@ def read_ready(
         name = category_of(path, shared.categories, category)
         pixels = to_rgb(image, bgr, shared.bits.get(name))
         small = resize_image(pixels, shared.image_size)
-        return Ready(path, name, small, small if path else pixels)
+        return Ready(path, name, small, small if path else pixels, pixels.shape[:2])
     except Exception as error:
         told = isinstance(error, ValueError)
         text = str(error) if told else f"{path or 'array'}: cannot be read ({type(error).__name__}: {error})"
@@ -99,7 +100,7 @@ def decide(pipeline: Stored, images: Sequence[Ready], clock: "Clock") -> list[Ta
     "Take a batch through all stages."
     features = extract(pipeline, [i.image for i in images])
     tasks = [
-        Task(Inspection(i.path, i.category, pixels=i.pixels), i.image, own)
+        Task(Inspection(i.path, i.category, pixels=i.pixels, shape=i.shape), i.image, own)
         for i, own in zip(images, features, strict=True)
     ]
     for name, stage in pipeline.stages.items():

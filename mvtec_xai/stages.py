@@ -10,6 +10,7 @@ __all__ = ['PLAN', 'STAGES', 'Task', 'Shared', 'Stage', 'Detect', 'decide', 'Exp
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 import torch
@@ -50,9 +51,7 @@ class Shared:
     detectors: dict[str, Detector] = field(default_factory=dict)  # of each category, on the one extractor
     basis: dict[str, str] = field(default_factory=dict)  # what a category was learned from; none: the study
     drawn: bool = False  # were the models made of drawn parts?
-    bits: dict[str, int] = field(
-        default_factory=dict
-    )  # depth of the images of categories of more than 8 bits
+    bits: dict[str, int] = field(default_factory=dict)  # depth of a category's images, if more than 8
     classifiers: dict[str, PrototypeClassifier] = field(default_factory=dict)  # of types, where known
 
     @property
@@ -166,9 +165,8 @@ class Verify(Stage):
     def ask(self, inspection: Inspection, maps: list[Tensor]) -> None:
         "Ask the category's autoencoder about the `maps` of the image, and decide again."
         category = inspection.category
-        error = error_maps(
-            self.autoencoders[category], pick_depth(self.detectors[category].memory, maps, DEPTH)
-        )
+        seen = pick_depth(self.detectors[category].memory, maps, DEPTH)
+        error = error_maps(self.autoencoders[category], seen)
         percentile = percentile_among(reconstruction_error(error), np.array(self.usual[category]))
         fused = fuse(np.array([inspection.probability]), percentile, self.weight[category])
         inspection.verified, inspection.reconstruction_percentile = True, float(percentile[0])
@@ -208,7 +206,7 @@ class NameType(Stage):
 # %% ../nbs/stages.ipynb #cba06d95
 def embed_defect(shared: Shared, task: Task) -> Tensor:
     "Embed the defect in the region of a task (1, e), as its category's classifier of types does."
-    category, region = task.inspection.category, torch.from_numpy(task.inspection.region)[None].float()
+    category, region = task.inspection.category, torch.from_numpy(task.inspection.asked_region)[None].float()
     memory, about = shared.detectors[category].memory, (to_tensor(task.image[None]), task.maps, region)
     return shared.classifiers[category].embed(describe_defects(shared.extractor, memory, *about))
 
@@ -226,22 +224,27 @@ def nearest_known(
 
 # %% ../nbs/stages.ipynb #4e46c956
 PLAN = "06_pipeline/pipeline.json"
-STAGES: dict[str, type[Stage]] = {"detect": Detect, "explain": Explain, "verify": Verify, "type": NameType}
+STAGES: dict[str, type[Stage] | str] = {"detect": Detect, "explain": Explain, "verify": Verify}
+STAGES |= {
+    "type": NameType,
+    "segment": "mvtec_xai.segment_stage:Segment",
+}  # a text: imported where it is listed
 
 
 def listed_stages(run: Path) -> dict[str, str]:
     "The stages of a run in order: name, and the folder of its phase."
-    found = dict(read_json(run / PLAN)["stages"])
+    found = [tuple(stage) for stage in read_json(run / PLAN)["stages"]]
     for file in sorted(run.glob("[0-9][0-9]_*/stage.json")):
-        found[read_json(file)["stage"]] = file.parent.name
-    return found
+        said, names = read_json(file), [*dict(found), None]  # None: at the end
+        found.insert(names.index(said.get("before")), (said["stage"], file.parent.name))
+    return dict(found)
 
 
 def load_stages(run: Path, shared: Shared) -> dict[str, Stage]:
     "Load the stages of a run in order; ValueError for one that is not in STAGES."
     listed = listed_stages(run)
     if strange := sorted(set(listed) - set(STAGES)):
-        raise ValueError(
-            f"{run}: stage {strange[0]!r} is not known; import what defines it and add it to mvtec_xai.stages.STAGES"
-        )
-    return {name: STAGES[name].load(run / folder, shared) for name, folder in listed.items()}
+        remedy = "import what defines it and add it to mvtec_xai.stages.STAGES"
+        raise ValueError(f"{run}: stage {strange[0]!r} is not known; {remedy}")
+    known = {n: resolve_name(s) if isinstance(s, str) else s for n, s in STAGES.items() if n in listed}
+    return {name: known[name].load(run / folder, shared) for name, folder in listed.items()}

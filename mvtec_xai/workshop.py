@@ -22,7 +22,7 @@ from .blocks.names import GOOD, composed
 from .blocks.runs import read_json, read_tensors, write_json, write_tensors
 from .classifier import save_detector
 from .learning import LearnConfig, Learned, Lessons, learn_category
-from .stages import PLAN
+from .stages import PLAN, listed_stages
 from .stored import FORMAT, Stored
 
 # %% ../nbs/workshop.ipynb #56fd9fe4
@@ -109,7 +109,8 @@ def forget_category(folder: Path, name: str) -> None:
     if composed(name) not in known:
         raise ValueError(f"{folder}: no category {name!r}; there are {', '.join(known) or 'none'}")
     name, places = known[composed(name)], dict(plan["stages"])
-    own = f"{places['detect']}/{name}/", f"{places['verify']}/{name}/", f"{places['type']}/{name}."
+    own = f"{places['detect']}/{name}/", f"{places['verify']}/{name}/"
+    own += tuple(f"{place}/{name}." for place in listed_stages(folder).values())
     gone = [f for f in plan["files"] if f.startswith(own)]
     plan |= {
         "categories": [c for c in plan["categories"] if c != name],

@@ -21,12 +21,27 @@ COLUMNS = [  # of inspections.csv: others read it
     *("path", "status", "error", "category", "verdict", "probability", "low", "high"),
     *("verified", "reconstruction_percentile", "defect_type", "type_confidence", "ms"),
 ]
+SIZES = [
+    "defects",
+    "defect_area",
+    "largest_defect",
+    "longest_side",
+]  # behind them, where outlines were learned
 TINY = {
     "00_data": {"image_size": 64, "folds": 3},
     "01_classifier": {"patches": 50, "steps": 8},
     "02_gradcam": {"side": 64, "probed": 1},
     "03_autoencoder": {"side": 32, "pixel_steps": 8, "feature_steps": 8},
     "04_contrastive": {"steps": 5, "views": 1, "shots": [1, 3]},
+    "11_segmentation": {
+        "studied": 0,
+        "views": 1,
+        "good": 2,
+        "steps": 2,
+        "width": 8,
+        "side": 64,
+        "type_steps": 3,
+    },
     "14_generalisation": {
         "shots": [1],
         "good_patches": 50,

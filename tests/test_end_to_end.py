@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import COLUMNS, ROOT, TINY
+from conftest import COLUMNS, ROOT, SIZES, TINY
 from PIL import Image
 from pypdf import PdfReader
 
@@ -33,7 +33,7 @@ def test_overrides_are_parameters_that_exist():
 
 def test_every_phase_leaves_its_mark(finished):
     manifest = json.loads((finished / "manifest.json").read_text())
-    assert [p["status"] for p in manifest["phases"].values()] == ["done"] * 8
+    assert [p["status"] for p in manifest["phases"].values()] == ["done"] * 9
     assert all((finished / phase / "headline.json").is_file() for phase in manifest["phases"])
     localised = (finished / "figures" / "tables" / "localisation.csv").read_text()
     assert (
@@ -83,7 +83,7 @@ def test_inspect_gives_one_row_an_image_and_an_error_its_own(program, own, finis
     assert done.returncode == 1, done.stderr
     with open(tmp_path / "out" / "inspections.csv", newline="") as table:
         rows = list(csv.DictReader(table))
-    assert list(rows[0]) == COLUMNS
+    assert list(rows[0]) == [*COLUMNS, *SIZES]
     assert sorted(r["path"] for r in rows) == sorted(map(str, images.rglob("*.png")))
     assert [r["path"].rsplit("/", 1)[1] for r in rows if r["status"] == "error"] == ["broken.png"]
     assert {r["verdict"] for r in rows if r["status"] == "ok"} <= {"normal", "anomalous", "review"}

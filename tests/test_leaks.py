@@ -38,7 +38,7 @@ def doctored(finished, own, tmp_path_factory):
     index.loc[defect, "defect"] = other
     write_table(path, index)
     plan = Plan(ROOT / "nbs", run, run / "figures", data=str(own), overrides=TINY)
-    for phase in ("01", "02", "03", "04"):
+    for phase in ("01", "02", "03", "04", "11"):
         reproduce(plan, only=phase)
     return run, index.image_id[defect], index.image_id[good]
 
@@ -53,9 +53,9 @@ def rows_of(run, table: str, image_id: str, without=("label", "defect")) -> pd.D
     return found.sort_values([c for c in ("kind", "region", "method") if c in found]).reset_index(drop=True)
 
 
-def map_of(run, image_id: str) -> np.ndarray:
-    row = pd.read_parquet(run / "02_gradcam" / "maps.parquet").set_index("image_id").row[image_id]
-    return np.load(run / "02_gradcam" / "maps.npy", mmap_mode="r")[row]
+def map_of(run, image_id: str, phase: str = "02_gradcam") -> np.ndarray:
+    row = pd.read_parquet(run / phase / "maps.parquet").set_index("image_id").row[image_id]
+    return np.load(run / phase / "maps.npy", mmap_mode="r")[row]
 
 
 def test_detector_and_thresholds_do_not_move(finished, doctored):
@@ -96,6 +96,13 @@ def test_type_and_confidence_do_not_move(finished, doctored):
     )
     assert len(before) > 5 and before.confidence.notna().any()
     pd.testing.assert_frame_equal(before, after)
+
+
+def test_outline_and_cut_do_not_move(finished, doctored):
+    run, *changed = doctored
+    before, after = (settings(r, "11_segmentation")["folds"][str(FOLD)] for r in (finished, run))
+    assert before == after
+    assert all(np.array_equal(*(map_of(r, i, "11_segmentation") for r in (finished, run))) for i in changed)
 
 
 def test_it_would_be_noticed(finished, doctored):

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['DEFAULT_BACKBONE', 'PACKAGED_WEIGHTS', 'packaged_weights', 'read_weights', 'match_weights', 'create_backbone',
-           'bare_backbone', 'Normalize', 'pool_maps', 'FeatureExtractor', 'fuse_batchnorm', 'usable_device']
+           'bare_backbone', 'Normalize', 'pool_maps', 'FeatureExtractor', 'finest_map', 'fuse_batchnorm',
+           'usable_device']
 
 # %% ../../nbs/blocks/backbones.ipynb #cell003
 import copy
@@ -159,11 +160,28 @@ class FeatureExtractor(nn.Module):
         return super().train(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        return self.all_depths(images)[1:]
+
+    def all_depths(self, images: Tensor) -> list[Tensor]:
+        "Give the finest map as it is, and the four."
+        maps = self.maps(images, self.indices)
+        finest = maps[0]
+        if finest.shape[-1] > maps[1].shape[-1]:
+            maps[0] = F.adaptive_avg_pool2d(finest, maps[1].shape[-2:])
+        return [finest, *maps]
+
+    def maps(self, images: Tensor, indices: int | list[int], **how) -> list[Tensor]:
+        "Give the maps of some depths, as timm counts them."
         x = self.normalize(images).contiguous(memory_format=torch.channels_last)
-        maps = list(self.backbone.forward_intermediates(x, indices=self.indices, intermediates_only=True))
-        if maps[0].shape[-1] > maps[1].shape[-1]:
-            maps[0] = F.adaptive_avg_pool2d(maps[0], maps[1].shape[-2:])
-        return maps
+        return list(self.backbone.forward_intermediates(x, indices=indices, intermediates_only=True, **how))
+
+# %% ../../nbs/blocks/backbones.ipynb #217d9ea7
+def finest_map(extractor: FeatureExtractor, images: Tensor) -> Tensor:
+    "Give the finest map (n, c, h', w') alone, float32, as it is, from a pass that stops there."
+    depths = extractor.indices
+    first = len(extractor.backbone.feature_info) - 4 if depths == 4 else depths[0]
+    images = images.to(next(extractor.parameters()).dtype)
+    return extractor.maps(images, [first], stop_early=True)[0].float()
 
 # %% ../../nbs/blocks/backbones.ipynb #6b05bc7e
 @torch.no_grad()

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BANKS', 'neighbourhoods', 'nearest_distances', 'MemoryBank', 'set_scale', 'pick_depth', 'highest', 'k_center_greedy',
-           'fit_memory_banks', 'fit_memory_bank']
+           'first_half', 'fit_memory_banks', 'fit_memory_bank']
 
 # %% ../../nbs/blocks/memory.ipynb #29aa7917
 from collections.abc import Sequence
@@ -119,6 +119,11 @@ def k_center_greedy(rows: Tensor, count: int, generator: torch.Generator | None 
         chosen.append(nearest.argmax())
     return torch.stack(chosen)
 
+# %% ../../nbs/blocks/memory.ipynb #0615a39e
+def first_half(count: int, generator: torch.Generator) -> Tensor:
+    "Draw which (count,) bool of the good images the first memory holds; the same for the same seed."
+    return torch.randperm(count, generator=generator) < (count + 1) // 2
+
 # %% ../../nbs/blocks/memory.ipynb #fc2a9ad8
 def fit_memory_banks(
     maps: Sequence[Tensor],  # of good images, (n, c, h', w') each; n is at least 2
@@ -133,7 +138,7 @@ def fit_memory_banks(
             f"fit_memory_banks: {count} good images; at least 2 are needed, one to remember and one to measure distances on"
         )
     generator = torch.Generator().manual_seed(seed)
-    first = torch.randperm(count, generator=generator) < (count + 1) // 2
+    first = first_half(count, generator)
     memories = [MemoryBank([m.shape[1] for m in maps], patches) for _ in range(2)]
     for memory, half in zip(memories, (first, ~first), strict=True):
         for k, x in enumerate(maps):

@@ -58,7 +58,7 @@ def pixel_measures(
     rows: np.ndarray | None = None,  # images, drawn with repetition; None: each once
     limit: float = 0.3,  # share of sound pixels up to which AUPRO goes
 ) -> dict[str, float]:
-    "`pixel_auroc`, `pixel_ap` and `aupro` of a category."
+    "`pixel_auroc`, `pixel_ap`, `f1_max` (at the best threshold) and `aupro` of a category."
     images = len(counts.sound)
     weight = np.ones(images) if rows is None else np.bincount(rows, minlength=images)
     sound, defective = weight @ counts.sound, weight[counts.image] @ counts.defects
@@ -76,6 +76,7 @@ def pixel_measures(
     return {
         "pixel_auroc": float(np.trapezoid(true / true[-1], false_rate)),
         "pixel_ap": float(np.sum(np.diff(true / true[-1]) * (true / np.maximum(true + false, 1))[1:])),
+        "f1_max": float((2 * true / np.maximum(true + false + true[-1], 1)).max()),
         "aupro": float(np.trapezoid(np.interp(ends, false_rate, overlap), ends) / limit),
     }
 

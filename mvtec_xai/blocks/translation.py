@@ -56,6 +56,12 @@ SPANISH |= {
     # 02
     "pixel AUROC": "AUROC de píxel",
     "AUPRO": "AUPRO",
+    "pixel AP": "AP de píxel",
+    "IoU": "IoU",
+    "unet": "U-Net",
+    "deeplabv3plus": "DeepLabV3+",
+    "gradcam": "Grad-CAM",
+    "distances": "distancias a piezas buenas",
     "pointing game": "juego de señalar",
     "chosen": "elegido",
     "gradcam_last_stage": "Grad-CAM, última etapa",

@@ -18,6 +18,7 @@ from .options import Backbone, Categories, Data, ImageSize, Language, Report, We
 from .options import Authors, Day, FiguresOf, Pdf, RunOf
 from .options import Category, Device, Force, Images, Json, Out, PageLanguage, Pipeline
 from .options import Compared, Host, Port, Quiet, Resume, SaveMaps, flag
+from .options import Coco, IgnoreBelow, MmPerPixel, SaveMasks
 from .options import Feedback, Lessons, MarkedIn, NameOf, NewPipeline, OlderPipeline, Replace
 
 # %% ../../nbs/tools/cli.ipynb #cell005
@@ -144,12 +145,18 @@ def inspect(
     device: Device = None,
     json: Json = False,
     quiet: Quiet = False,
+    save_masks: SaveMasks = False,
+    coco: Coco = False,
+    mm_per_pixel: MmPerPixel = None,
+    ignore_below: IgnoreBelow = 0.0,
 ) -> None:
     "Inspect images: a table and a gallery."
     from mvtec_xai.tools.inspection import inspect_paths
     from mvtec_xai.tools.outcome import Teller
+    from mvtec_xai.tools.outlines import Outlining
 
     options = category, save_maps, resume, force, language, device, Teller(quiet, json)
+    options = (*options, Outlining(save_masks, coco, mm_per_pixel, ignore_below))
     raise typer.Exit(inspect_paths(images, run, out, *options))
 
 # %% ../../nbs/tools/cli.ipynb #9153bf4a

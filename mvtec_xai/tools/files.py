@@ -86,7 +86,7 @@ def named_images(found: Found, paths: Sequence[str | Path]) -> dict[Path, str]:
     return {file: unique_name(name, taken) for file, name in found.images.items()}
 
 # %% ../../nbs/tools/files.ipynb #0f9e78a7
-OUTPUTS = (".jpg", ".npy")  # endings of thumbnails and maps
+OUTPUTS = (".jpg", ".npy", ".png")  # endings of thumbnails, maps and masks
 
 
 def unique_name(name: str, taken: set[str]) -> str:

@@ -1,6 +1,6 @@
 // Cards, filters and the large view. Only text is ever set, never markup: names may hold anything.
 const {rows, colours, words, types, known, drawn, fingerprint} = JSON.parse(document.getElementById('data').textContent);
-const chosen = {verdict: '', category: '', type: '', marked: '', group: '', name: '', sort: ''};
+const chosen = {verdict: '', category: '', type: '', marked: '', group: '', name: '', largest: '', sort: ''};
 const at = id => document.getElementById(id), main = document.querySelector('main');
 const say = (key, values = {}) => words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 const make = (tag, cls, text) => {
@@ -13,11 +13,12 @@ const percent = v => (v > 0.995 ? say('over', {n: 99}) : v < 0.005 ? say('under'
 const typeName = type => type === 'unknown' ? say('unknown') : type;
 const isMarked = r => markOf(r) ? 'yes' : 'no';
 const fits = (r, but) => ['verdict', 'category', 'type', 'group'].every(k => k === but || !chosen[k] || String(r[k]) === chosen[k])
-  && (!chosen.marked || isMarked(r) === chosen.marked) && r.name.toLowerCase().includes(chosen.name);
+  && (!chosen.marked || isMarked(r) === chosen.marked) && (!chosen.largest || (r.largest || 0) >= +chosen.largest) && r.name.toLowerCase().includes(chosen.name);
 
 function sureness(r) {
   if (r.verdict === 'unfamiliar') return say('not_this_part');
   const decided = r.p < r.band[0] ? 'normal' : r.p > r.band[1] ? 'anomalous' : 'review';
+  if (r.ignored && r.ignored === r.defects) return say('tolerated');
   if (r.verdict !== decided) return say('settled');
   if (r.goodOnly) return say('good_only');
   return r.verdict === 'review' ? say('undecided') : say('sure', {p: percent(r.verdict === 'normal' ? 1 - r.p : r.p)});
@@ -42,6 +43,12 @@ function likeness(r) {
   }
   return [make('div', 'n', say('near_pictures')), row];
 }
+function sizes(r) {
+  if (!r.defects) return say('no_defect_drawn');
+  const unit = '\u00a0' + r.unit, short = v => String(+v.toPrecision(3)).replace('.', say('language') === 'es' ? ',' : '.');
+  const values = {n: r.defects, area: short(r.largest) + unit + '²', longest: short(r.longest) + unit};
+  return say(r.defects === 1 ? 'one_defect' : 'some_defects', values);
+}
 function typing(r) {
   const name = typeName(r.type) + (r.sure === null || r.type === 'unknown' ? '' : ' (' + percent(r.sure) + ')');
   return say(r.verdict === 'review' ? 'perhaps' : 'type_is', {type: name});
@@ -54,6 +61,7 @@ function about(r) {
     t.append(make('div', 'sure', sureness(r)));
     if (r.verdict !== 'unfamiliar') t.append(scale(r), make('div', 'n', say(r.goodOnly ? 'less_strange' : 'probability', {p: percent(r.p)})));
     if (r.asked !== null) t.append(make('div', 'n', say('asked', {p: percent(r.asked)})));
+    if (r.defects !== undefined) t.append(make('div', 'n', sizes(r)));
     if (r.type) t.append(make('div', 'sure', typing(r)));
     if (r.others.length) t.append(make('div', 'n', say(r.type === 'unknown' ? 'nearest' : 'others', {types: r.others.join(say('or'))})));
     if (r.group) t.append(make('div', 'n', say('in_group', {n: groupSizes.get(r.group)})));
@@ -162,4 +170,7 @@ for (const [k, v] of new URLSearchParams(location.hash.slice(1))) if (k in chose
   if (at(k)) at(k).value = v;
 }
 for (const k of ['category', 'type', 'marked', 'sort']) at(k).onchange = () => { chosen[k] = at(k).value; show() };
+at('largest').hidden = !rows.some(r => r.defects !== undefined);
+at('largest').placeholder = say('largest_from');
+at('largest').oninput = () => { chosen.largest = at('largest').value; show() };
 at('name').oninput = () => { chosen.name = at('name').value.toLowerCase(); show() };

@@ -39,6 +39,16 @@ ORDER = ("unfamiliar", "review", "anomalous", "error", "normal")
 CARD_COLOURS = {k: VERDICT_COLOURS.get(k, "#4D4D4D") for k in ("error", *ORDER[:3], "normal")}
 
 
+def _sizes(line: dict) -> dict:
+    "What is said of a mask: number of defects, area of the largest, longest side, unit, how many were tolerated."
+    if "defects" not in line:
+        return {}
+    mm = "longest_side_mm" in line
+    largest, longest = ("largest_defect_mm2", "longest_side_mm") if mm else ("largest_defect", "longest_side")
+    sizes = {"defects": line["defects"], "largest": line[largest], "longest": line[longest]}
+    return sizes | {"unit": "mm" if mm else "px", "ignored": line.get("ignored", 0)}
+
+# %% ../../nbs/tools/gallery.ipynb #c74df3cd
 def card(line: dict) -> dict:
     "Pick what the page says of one file out of its line of inspections.jsonl."
     shown = {
@@ -58,6 +68,7 @@ def card(line: dict) -> dict:
         "sure": line["type_confidence"],
         "others": [t for _, t in others],
         "asked": line["reconstruction_percentile"],
+        **_sizes(line),
         "near": [n["image_id"] for n in line["neighbours"]],
         "more": [f"{name}: {value}" for name, value in line.get("described", {}).items()],
         "thumb": "thumbs/" + quote(os.fsencode(PurePosixPath(line["name"]).with_suffix(".jpg"))),

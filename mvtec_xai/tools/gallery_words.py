@@ -59,6 +59,15 @@ ENGLISH |= {
     "no_picture": "no picture",
 }
 
+# %% ../../nbs/tools/gallery_words.ipynb #91dbc260
+ENGLISH |= {
+    "largest_from": "largest defect from",
+    "one_defect": "one defect: {area}, {longest} long",
+    "some_defects": "{n} defects; the largest {area}, the longest {longest}",
+    "no_defect_drawn": "no pixel reaches the limit of the outline",
+    "tolerated": "All defects are smaller than what is tolerated",
+}
+
 # %% ../../nbs/tools/gallery_words.ipynb #61ee3121
 ENGLISH |= {
     "large": "one part",
@@ -164,6 +173,15 @@ SPANISH |= {
     "near": "como los defectos conocidos {names}",
     "near_pictures": "los defectos conocidos más parecidos",
     "no_picture": "sin imagen",
+}
+
+# %% ../../nbs/tools/gallery_words.ipynb #e337154d
+SPANISH |= {
+    "largest_from": "defecto mayor desde",
+    "one_defect": "un defecto: {area}, {longest} de largo",
+    "some_defects": "{n} defectos; el mayor {area}, el más largo {longest}",
+    "no_defect_drawn": "ningún píxel alcanza el límite del contorno",
+    "tolerated": "Todos los defectos son menores que lo tolerado",
 }
 
 # %% ../../nbs/tools/gallery_words.ipynb #bfb3dc7e

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['A_RUN', 'Categories', 'Data', 'Backbone', 'Weights', 'ImageSize', 'Language', 'Report', 'RunOf', 'FiguresOf', 'Pdf',
            'Day', 'Authors', 'Images', 'Pipeline', 'Out', 'Category', 'SaveMaps', 'Resume', 'Force', 'PageLanguage',
-           'Device', 'Json', 'Quiet', 'Compared', 'Port', 'Host', 'Lessons', 'NewPipeline', 'OlderPipeline', 'NameOf',
-           'Feedback', 'MarkedIn', 'Replace', 'flag', 'there']
+           'Device', 'Json', 'Quiet', 'Compared', 'Port', 'Host', 'SaveMasks', 'Coco', 'MmPerPixel', 'IgnoreBelow',
+           'Lessons', 'NewPipeline', 'OlderPipeline', 'NameOf', 'Feedback', 'MarkedIn', 'Replace', 'flag', 'there']
 
 # %% ../../nbs/tools/options.ipynb #2c9b2ceb
 from collections.abc import Callable
@@ -98,6 +98,21 @@ Port = Annotated[
 ]
 Host = Annotated[
     str, typer.Option(help="This machine only, unless you name another; 0.0.0.0: the whole network.")
+]
+
+# %% ../../nbs/tools/options.ipynb #5e913662
+SaveMasks = Annotated[bool, flag("--save-masks", "Also outlines of defects, as OUT/masks/*.png.")]
+Coco = Annotated[
+    bool, flag("--coco", "Also OUT/coco.json: boxes and polygons of defects, for labelling tools.")
+]
+MmPerPixel = Annotated[
+    float | None, typer.Option(help="Width of a pixel of the photographs: sizes in millimetres as well.")
+]
+IgnoreBelow = Annotated[
+    float,
+    typer.Option(
+        help="A part whose defects are all smaller is called normal; pixels, or mm²; default: none."
+    ),
 ]
 
 # %% ../../nbs/tools/options.ipynb #87caf901

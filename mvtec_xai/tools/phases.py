@@ -30,6 +30,15 @@ PROFILES = {
         "01_classifier": {"patches": 1000, "ensemble_size": 3, "steps": 200},
         "03_autoencoder": {"pixel_steps": 400, "feature_steps": 400},
         "04_contrastive": {"steps": 120},
+        "11_segmentation": {
+            "studied": 0,
+            "views": 2,
+            "good": 30,
+            "steps": 200,
+            "width": 32,
+            "side": 224,
+            "type_steps": 120,
+        },
         "14_generalisation": {
             "shots": [1, 4, 16],
             "good_patches": 1000,

@@ -19,6 +19,7 @@ from ..pipeline import InspectionPipeline
 from .gallery import card, gallery
 from .known import known_places, save_known
 from .outcome import read_lines
+from .outlines import write_coco
 from .table import columns, inspection_table
 
 # %% ../../nbs/tools/summary.ipynb #8f9d490c
@@ -52,7 +53,9 @@ def group_cards(
                 cards[place]["group"] = f"{category} {group + 1}"
 
 # %% ../../nbs/tools/summary.ipynb #6ea555a9
-def summarise(part: Path, out: Path, pipeline: InspectionPipeline, language: str = "en") -> int:
+def summarise(
+    part: Path, out: Path, pipeline: InspectionPipeline, language: str = "en", coco: bool = False
+) -> int:
     "Write table and gallery from the lines of `part`; how many of them are errors."
     cards, near, unknown = [], {}, {}
     with inspection_table(out / "inspections.csv", columns(pipeline)) as table:
@@ -62,6 +65,8 @@ def summarise(part: Path, out: Path, pipeline: InspectionPipeline, language: str
                 unknown[len(cards)] = line["embedding"]
             near |= dict.fromkeys(n["image_id"] for n in line.get("neighbours", []))
             cards.append(card(line))
+    if coco:
+        write_coco(part, out / "coco.json")
     types = {c: known.types for c, known in pipeline.shared.classifiers.items()}
     group_cards(cards, unknown, {c: k.open_set_threshold for c, k in pipeline.shared.classifiers.items()})
     known = save_known(near, known_places(pipeline.source), out, pipeline.shared.bits)

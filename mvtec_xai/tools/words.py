@@ -28,6 +28,7 @@ ENGLISH |= {
     "detect": "detector",
     "explain": "heatmap",
     "verify": "second opinion",
+    "segment": "outline",
     "type": "type",
 }
 
@@ -66,6 +67,13 @@ ENGLISH |= {
     "suspicious": "suspicious, {limit} or more",
     "image": "the image",
     "heatmap": "heatmap with the outlined region",
+    "outline_step": "Outline",
+    "outline": "the image with the outlined defects",
+    "outline_sure": "Not drawn: the part is judged normal.",
+    "outline_none": "Not drawn: this run has learned no outlines in this category.",
+    "outline_empty": "No pixel reaches the limit of the outline.",
+    "outline_is": "Defects: {n}. The largest measures {area} {unit}², the longest {longest} {unit}.",
+    "outline_ignored": "Smaller than what is tolerated: {n}.",
     "verify_step": "Second opinion",
     "verify_sure": "Not asked: the detector was sure.",
     "verify_off": "Not asked: the detector was in doubt, but in this category the autoencoder has not proved that it helps.",
@@ -115,6 +123,7 @@ SPANISH |= {
     "detect": "detector",
     "explain": "mapa de calor",
     "verify": "segunda opinión",
+    "segment": "contorno",
     "type": "tipo",
 }
 
@@ -154,6 +163,13 @@ SPANISH |= {
     "suspicious": "sospechoso, {limit} o más",
     "image": "la imagen",
     "heatmap": "mapa de calor con la región contorneada",
+    "outline_step": "Contorno",
+    "outline": "la imagen con los defectos contorneados",
+    "outline_sure": "No se dibuja: la pieza se juzga normal.",
+    "outline_none": "No se dibuja: esta ejecución no ha aprendido contornos en esta categoría.",
+    "outline_empty": "Ningún píxel alcanza el límite del contorno.",
+    "outline_is": "Defectos: {n}. El mayor mide {area} {unit}²; el más largo, {longest} {unit}.",
+    "outline_ignored": "Menores que lo tolerado: {n}.",
     "verify_step": "Segunda opinión",
     "verify_sure": "No se pide: el detector estaba seguro.",
     "verify_off": "No se pide: el detector dudaba, pero en esta categoría el autocodificador no ha demostrado que ayude.",
