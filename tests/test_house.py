@@ -19,7 +19,7 @@ NOTEBOOKS = sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpo
 PHASES = [p for p in NOTEBOOKS if re.match(r"\d\d_", p.name)]
 MODULES = sorted(p for p in (ROOT / "mvtec_xai").rglob("*.py") if p.name not in ("__init__.py", "_modidx.py"))
 ORDER = [  # who may import whom: what comes earlier, never what comes later
-    *("blocks", "sample", "data", "classifier", "gradcam", "explanation_study", "faithfulness"),
+    *("blocks", "sample", "data", "classifier", "category", "gradcam", "explanation_study", "faithfulness"),
     *("autoencoder", "good_parts", "contrastive", "type_study", "new_types", "learning", "atlas"),
     *("inspection", "stages", "stored", "workshop", "pipeline", "generalisation", "tools", "__main__"),
 ]
@@ -47,6 +47,7 @@ def test_phases_are_found_with_what_they_read():
         "04_contrastive": everything[:3],
         "05_atlas": (*everything[:3], "04_contrastive"),
         "06_pipeline": everything,
+        "10_category": (*everything[:2], "06_pipeline"),
         "14_generalisation": everything[:2],
     }
 
