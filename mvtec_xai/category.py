@@ -83,7 +83,7 @@ class Recognised:
         "Is it beyond the limit of `name`, and within that of another category?"
         return self.category not in (NONE, name) and self.distances.get(name, 0) > 1
 
-# %% ../nbs/10_category.ipynb #95557ef0
+# %% ../nbs/10_category.ipynb #9330905d
 SHARPNESS = (4.0, 8.0, 16.0, 32.0)  # to choose from
 
 
