@@ -74,7 +74,7 @@ class Decided(Pictured):
     "The verdict on one image, and how it came about."
 
     path: str | None  # None for an image that came as an array
-    category: str
+    category: str  # empty: none of the known
     verdict: str = ""  # normal, anomalous, review or unfamiliar: not this part as it is known
     probability: float = float("nan")  # calibrated, of being anomalous; what the verdict follows from
     low: float = 0.0  # below: normal
@@ -84,6 +84,10 @@ class Decided(Pictured):
     reconstruction_percentile: float | None = None  # share of good parts that it reconstructs better
     # what the detector learned from; if good parts only, the probability is the share of them that are less strange
     basis: str = field(default="study", kw_only=True)
+    category_source: str = field(default="given", kw_only=True)  # given, folder (its name) or model
+    category_confidence: float | None = field(default=None, kw_only=True)  # 0..1; None: no model was asked
+    # what the model surely takes it for instead; where it is none of the known, the nearest of them
+    category_suggested: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self):
         if self.detector_probability is None:
@@ -111,7 +115,8 @@ class Inspection(Decided):
         "Return all but the arrays, ready for JSON; what further stages found stands beside the rest."
         pictured = {f.name for f in fields(Pictured)} | {"embedding", "extra"}
         own = {f.name: deepcopy(getattr(self, f.name)) for f in fields(self) if f.name not in pictured}
-        return own | deepcopy(self.extra)
+        asked = {n: None for n in ("probability", "detector_probability") if own[n] != own[n]}  # nobody was
+        return own | asked | deepcopy(self.extra)
 
 # %% ../nbs/inspection.ipynb #90f15d44
 def _in_short(probability: float) -> str:

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 COLUMNS = [  # of inspections.csv: others read it
     *("path", "status", "error", "category", "verdict", "probability", "low", "high"),
     *("verified", "reconstruction_percentile", "defect_type", "type_confidence", "ms"),
+    *("category_source", "category_confidence", "category_suggested"),
 ]
 SIZES = [
     "defects",
@@ -33,6 +34,7 @@ TINY = {
     "02_gradcam": {"side": 64, "probed": 1},
     "03_autoencoder": {"side": 32, "pixel_steps": 8, "feature_steps": 8},
     "04_contrastive": {"steps": 5, "views": 1, "shots": [1, 3]},
+    "10_category": {"copied": 2, "judged": 1},
     "11_segmentation": {
         "studied": 0,
         "views": 1,

@@ -73,7 +73,7 @@ def test_a_stage_more_is_seen_in_table_and_page(own, finished, tmp_path, monkeyp
     inspect_paths(images, run, tmp_path / "out")
     with open(tmp_path / "out" / "inspections.csv", newline="") as table:
         rows = list(csv.DictReader(table))
-    assert list(rows[0]) == [*COLUMNS[:-1], "brightness", "ms", *SIZES]
+    assert list(rows[0]) == [*COLUMNS[:-4], "brightness", *COLUMNS[-4:], *SIZES]
     assert all(0 < float(r["brightness"]) < 1 for r in rows)
     assert "of full scale" in (tmp_path / "out" / "index.html").read_text()
     shutil.rmtree(run / "19_example")

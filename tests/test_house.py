@@ -19,7 +19,7 @@ NOTEBOOKS = sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpo
 PHASES = [p for p in NOTEBOOKS if re.match(r"\d\d_", p.name)]
 MODULES = sorted(p for p in (ROOT / "mvtec_xai").rglob("*.py") if p.name not in ("__init__.py", "_modidx.py"))
 ORDER = [  # who may import whom: what comes earlier, never what comes later
-    *("blocks", "sample", "data", "classifier", "gradcam", "explanation_study", "faithfulness"),
+    *("blocks", "sample", "data", "classifier", "category", "gradcam", "explanation_study", "faithfulness"),
     *("autoencoder", "good_parts", "contrastive", "type_study", "new_types", "learning", "atlas"),
     *("segmentation", "segmentation_study", "segmentation_scores", "inspection", "stages", "segment_stage"),
     *("stored", "workshop", "add_type", "pipeline", "left_out", "generalisation", "tools", "__main__"),
@@ -48,6 +48,7 @@ def test_phases_are_found_with_what_they_read():
         "04_contrastive": everything[:3],
         "05_atlas": (*everything[:3], "04_contrastive"),
         "06_pipeline": everything,
+        "10_category": (*everything[:2], "06_pipeline"),
         "11_segmentation": (*everything[:4], "06_pipeline"),
         "14_generalisation": (*everything[:2], "03_autoencoder"),
     }

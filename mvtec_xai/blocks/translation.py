@@ -128,6 +128,27 @@ SPANISH |= {
     "p <": "p <",
 }
 
+# %% ../../nbs/blocks/translation.ipynb #a8300cff
+SPANISH |= {
+    # 10
+    "first axis": "primer eje",
+    "second axis": "segundo eje",
+    "right category": "categoría acertada",
+    "good parts refused": "piezas buenas rechazadas",
+    "learned from": "aprende de",
+    "copies": "copias",
+    "no copies": "sin copias",
+    "copies of the others": "copias de las demás",
+    "turned": "girada",
+    "mirrored": "reflejada",
+    "cropped": "recortada",
+    "darker": "más oscura",
+    "lighter": "más clara",
+    "blurred": "desenfocada",
+    "grey": "en gris",
+    "another background": "otro fondo",
+}
+
 # %% ../../nbs/blocks/translation.ipynb #0b10b67f
 SPANISH |= {
     # 14

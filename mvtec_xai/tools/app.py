@@ -61,9 +61,8 @@ def build_page(bench: Workbench) -> gr.Blocks:
                 label = words("drop", most=MOST)
                 upload = gr.File(label=label, file_count="multiple", height=140, elem_id="upload")
                 shown = gr.HTML(padding=False, elem_id="dropped")
-                category = gr.Dropdown(
-                    bench.pipeline.categories, value=None, label=words("choose"), elem_id="category"
-                )
+                asked = words("choose_or_not" if bench.pipeline.recogniser else "choose")
+                category = gr.Dropdown(bench.pipeline.categories, value=None, label=asked, elem_id="category")
                 button = gr.Button(words("inspect"), variant="primary")
                 examples = _examples(bench)
             with gr.Column(scale=3, min_width=320):
@@ -75,7 +74,7 @@ def build_page(bench: Workbench) -> gr.Blocks:
 def inspect_queue(bench: Workbench, queue: Sequence[tuple[str, str]], category: str | None):
     "Yield the answers so far, what to say of them, and at last the table as a file."
     words, found = bench.words, []
-    if not queue or not category:
+    if not queue or not (category or bench.pipeline.recogniser):
         yield found, problem(words("no_category" if queue else "no_image")), "", None
         return
     yield (

@@ -16,7 +16,10 @@ const fits = (r, but) => ['verdict', 'category', 'type', 'group'].every(k => k =
   && (!chosen.marked || isMarked(r) === chosen.marked) && (!chosen.largest || (r.largest || 0) >= +chosen.largest) && r.name.toLowerCase().includes(chosen.name);
 
 function sureness(r) {
-  if (r.verdict === 'unfamiliar') return say('not_this_part');
+  if (r.verdict === 'unfamiliar') {
+    if (!r.category) return say('none_known', {category: r.suggested});
+    return r.suggested ? say('looks_like', {category: r.suggested}) : say('not_this_part');
+  }
   const decided = r.p < r.band[0] ? 'normal' : r.p > r.band[1] ? 'anomalous' : 'review';
   if (r.ignored && r.ignored === r.defects) return say('tolerated');
   if (r.verdict !== decided) return say('settled');
@@ -59,6 +62,8 @@ function about(r) {
   if (r.verdict === 'error') t.append(make('div', 'sure', r.error));
   else {
     t.append(make('div', 'sure', sureness(r)));
+    if (r.suggested && r.verdict !== 'unfamiliar') t.append(make('div', 'sure', say('looks_like', {category: r.suggested})));
+    if (r.category && r.told !== null) t.append(make('div', 'n', say('told_apart', {p: percent(r.told)})));
     if (r.verdict !== 'unfamiliar') t.append(scale(r), make('div', 'n', say(r.goodOnly ? 'less_strange' : 'probability', {p: percent(r.p)})));
     if (r.asked !== null) t.append(make('div', 'n', say('asked', {p: percent(r.asked)})));
     if (r.defects !== undefined) t.append(make('div', 'n', sizes(r)));

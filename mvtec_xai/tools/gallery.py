@@ -59,17 +59,19 @@ def card(line: dict) -> dict:
     }
     if line["status"] == "error":
         return shown | {"verdict": "error", "error": line["error"]}
+    if line["probability"] is not None:
+        shown |= {"p": round(line["probability"], 4), "band": [line["low"], line["high"]]}
     others = sorted((d, t) for t, d in line["type_distances"].items() if t != line["defect_type"])[:2]
     return shown | {
         "verdict": line["verdict"],
-        "p": round(line["probability"], 4),
         "goodOnly": line.get("basis") == GOOD_ONLY,
-        "band": [line["low"], line["high"]],
         "sure": line["type_confidence"],
         "others": [t for _, t in others],
         "asked": line["reconstruction_percentile"],
         **_sizes(line),
         "near": [n["image_id"] for n in line["neighbours"]],
+        "told": line["category_confidence"] if line["category_source"] == "model" else None,
+        "suggested": line["category_suggested"],
         "more": [f"{name}: {value}" for name, value in line.get("described", {}).items()],
         "thumb": "thumbs/" + quote(os.fsencode(PurePosixPath(line["name"]).with_suffix(".jpg"))),
     }

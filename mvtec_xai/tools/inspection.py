@@ -60,14 +60,14 @@ class Judged:
 def judge(
     pipeline: InspectionPipeline,
     files: dict[Path, str],  # as from `find_images`
-    category: str | None = None,  # of all; None: from the folder names
+    category: str | None = None,  # of all; None: from the folder names, else by the model
     batch: int = BATCH,
 ) -> Iterator[Judged]:
     "Judge every file, in order."
     answers = pipeline.inspect_iter(files, category, batch)
     for (path, name), answer in zip(files.items(), answers, strict=True):
         described = {}
-        if isinstance(answer, Inspection):
+        if isinstance(answer, Inspection) and answer.probability == answer.probability:  # stages were asked
             for stage in pipeline.stages.values():
                 described |= stage.describe(answer)
         yield Judged(path, name, answer, described)

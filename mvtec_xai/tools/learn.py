@@ -25,7 +25,7 @@ from ..blocks.names import GOOD, composed, means_good
 from ..data import index_dataset, list_images
 from ..learning import UNNAMED, Learned, LearnConfig, Lessons, learn_category
 from ..pipeline import InspectionPipeline
-from ..workshop import STANDARD, add_category, empty_pipeline
+from ..workshop import STANDARD, add_category, add_looks, empty_pipeline
 
 # %% ../../nbs/tools/learn.ipynb #08561cec
 def index_folder(
@@ -164,6 +164,7 @@ def _learn_into(
     lessons, bits, unreadable = read_lessons(index, folder, pipeline.image_size)
     refuse_known(pipeline, lessons, index.category.iloc[0])
     learned = learn_category(pipeline.shared.extractor, lessons, config, seed)
+    add_looks(new, pipeline.shared.extractor, lessons, seed)
     add_category(new, learned, bits)
     return learned, unreadable
 

@@ -81,7 +81,7 @@ Pipeline = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="Folder for inspections.csv, inspections.jsonl and index.html.")]
 Category = Annotated[
-    str | None, typer.Option(help="Of all images; default: the name of the folder that they are in.")
+    str | None, typer.Option(help="Of all images; default: their folder's name, else told from the image.")
 ]
 SaveMaps = Annotated[bool, flag("--save-maps", "Also the anomaly maps, as OUT/maps/*.npy.")]
 Resume = Annotated[bool, flag("--resume", "Keep what OUT holds, inspect only what is not in it yet.")]

@@ -11,6 +11,7 @@ ENGLISH = {
     "intro": "Drop images and choose their category, or take an example. Everything stays on this machine.",
     "drop": "Images of parts, up to {most} of one category",
     "choose": "Category",
+    "choose_or_not": "Category; without one it is recognised by the image",
     "inspect": "Inspect",
     "examples": "Examples, from the data of this run",
     "examples_note": "The models have seen these images, and those that the run decided clearly come first: they show how a "
@@ -46,6 +47,7 @@ SPANISH = {
     "intro": "Suelte imágenes y elija su categoría, o tome un ejemplo. Todo se queda en esta máquina.",
     "drop": "Imágenes de piezas, hasta {most} de una categoría",
     "choose": "Categoría",
+    "choose_or_not": "Categoría; si no se elige, se reconoce por la imagen",
     "inspect": "Inspeccionar",
     "examples": "Ejemplos, de los datos de esta ejecución",
     "examples_note": "Los modelos han visto estas imágenes, y van primero las que la ejecución decidió con claridad: muestran cómo "

@@ -30,6 +30,7 @@ PROFILES = {
         "01_classifier": {"patches": 1000, "ensemble_size": 3, "steps": 200},
         "03_autoencoder": {"pixel_steps": 400, "feature_steps": 400},
         "04_contrastive": {"steps": 120},
+        "10_category": {"judged": 10},
         "11_segmentation": {
             "studied": 0,
             "views": 2,

@@ -37,15 +37,28 @@ SMALLEST = 64  # pixels of the shorter side, below which an image shows too litt
 def category_step(inspection: Inspection, shape: tuple[int, int], words: Words) -> Step:
     "The category, and the image's `shape` (height, width) with what is unusual about it."
     height, width = shape
-    said = [words("category_is", category=inspection.category), words("size_is", width=width, height=height)]
+    said = [*_which(inspection, words), words("size_is", width=width, height=height)]
     said += [words("small")] if min(shape) < SMALLEST else []
     said += [words("squeezed")] if max(shape) > 1.1 * min(shape) else []
     return Step(words("category_step"), " ".join(said))
+
+
+def _which(inspection: Inspection, words: Words) -> list[str]:
+    "The category, who says so, and what the image looks like instead."
+    i = inspection
+    if not i.category:
+        return [words("category_none", nearest=i.category_suggested)]
+    said = [words("category_is", category=i.category)]
+    if i.category_source == "model":
+        said.append(words("category_told", p=words.percent(i.category_confidence)))
+    return said + ([words("category_suggested", other=i.category_suggested)] if i.category_suggested else [])
 
 # %% ../../nbs/tools/reasons.ipynb #a4a41860
 def detector_step(inspection: Inspection, words: Words) -> Step:
     "The probability, its place among the thresholds, and the verdict so far."
     i, alone = inspection, inspection.detector_probability
+    if alone != alone:  # nobody asked it
+        return Step(words("detector_step"), words("detector_not_asked"))
     clear = (d for d in (2, 3) if round(alone, d) not in (round(i.low, d), round(i.high, d)))
     decimals = next(clear, 4)  # enough to tell the probability from the thresholds
     p, low, high = (words.number(x, decimals) for x in (alone, i.low, i.high))
@@ -211,7 +224,8 @@ def tell(inspection: Inspection, steps: list[Step], words: Words) -> str:
     sections = "".join(_section(number, step) for number, step in enumerate(steps, 1))
     verdict, sure = inspection.verdict, inspection.verdict != "unfamiliar"
     p = words(f"{_judge(inspection)}_says", p=words.number(inspection.probability)) if sure else ""
-    said = f"<strong>{words(verdict)}</strong>{words(f'{verdict}_means')} {p}"
+    meaning = words(f"{verdict}_means" if inspection.category else "none_means")
+    said = f"<strong>{words(verdict)}</strong>{meaning} {p}"
     first = f'<div class="verdict {verdict}" role="status">{words("verdict")}{said}</div>'
     return f'<div class="reasons">{first}{sections}<p class="times">{times(inspection, words)}</p></div>'
 

@@ -36,6 +36,11 @@ ENGLISH |= {
 ENGLISH |= {
     "category_step": "Category",
     "category_is": "{category}. Thresholds, colour scale and known defects are those of this category.",
+    "category_none": "None of the parts that this run knows; the nearest is {nearest}.",
+    "category_told": "Nobody said so: it was recognised by its image, with a confidence of {p}.",
+    "category_suggested": "But it looks like {other}.",
+    "none_means": "It looks like none of the parts that this run knows: perhaps a new one, another camera or light.",
+    "detector_not_asked": "Not asked: by its image, the part is not of this category.",
     "size_is": "The image has {width} x {height} pixels.",
     "small": "That is very small: what follows says little.",
     "squeezed": "It is not square and was squeezed into a square for the models.",
@@ -131,6 +136,11 @@ SPANISH |= {
 SPANISH |= {
     "category_step": "Categoría",
     "category_is": "{category}. Los umbrales, la escala de color y los defectos conocidos son los de esta categoría.",
+    "category_none": "Ninguna de las piezas que conoce esta ejecución; la más próxima es {nearest}.",
+    "category_told": "No lo dijo nadie: se reconoció por su imagen, con una confianza de {p}.",
+    "category_suggested": "Pero parece {other}.",
+    "none_means": "No se parece a ninguna pieza que conozca esta ejecución: quizá sea una nueva, otra cámara u otra luz.",
+    "detector_not_asked": "No se le pregunta: por su imagen, la pieza no es de esta categoría.",
     "size_is": "La imagen tiene {width} x {height} píxeles.",
     "small": "Es muy pequeña: lo que sigue dice poco.",
     "squeezed": "No es cuadrada y se ha comprimido a un cuadrado para los modelos.",

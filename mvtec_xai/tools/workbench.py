@@ -141,7 +141,7 @@ class Answer:
         return self.line.get("verdict", "")
 
 # %% ../../nbs/tools/workbench.ipynb #10797c8b
-def answer(bench: Workbench, path: str, category: str, name: str = "") -> Answer:
+def answer(bench: Workbench, path: str, category: str | None, name: str = "") -> Answer:
     "Decide on the image of `path`, with reasons, or say why not."
     name = name or Path(path).name
     reason = refusal(path, bench.words, name)
@@ -170,7 +170,7 @@ def _told(bench: Workbench, path: str, judged: Judged, side: int = 160, frame: i
 MOST = 100  # images that are inspected together
 
 
-def answers(bench: Workbench, queue: Sequence[tuple[str, str]], category: str) -> Iterator[Answer]:
+def answers(bench: Workbench, queue: Sequence[tuple[str, str]], category: str | None) -> Iterator[Answer]:
     "Yield the answer to each path and name of `queue`, in order."
     yield from (answer(bench, path, category, name) for path, name in queue)
 
