@@ -117,10 +117,10 @@ class OlderNames:
         warnings.warn("InspectionPipeline.save is now save_pretrained", DeprecationWarning, stacklevel=2)
         return self.save_pretrained(folder)
 
-# %% ../nbs/stored.ipynb #ddd35b54
+# %% ../nbs/stored.ipynb #8210e86f
 RECOGNISED = "10_category"  # the folder of what tells categories apart, where there is one
 
-
+# %% ../nbs/stored.ipynb #ddd35b54
 class Stored(OlderNames):
     "What can be loaded from a folder and saved to another."
 
@@ -142,12 +142,11 @@ class Stored(OlderNames):
         folder = check_format(Path(folder))
         with files_read() as files:
             shared = load_shared(folder, device, dtype)
-            recogniser = load_recogniser(folder / RECOGNISED, shared.categories)
-            pipeline = cls(shared, load_stages(folder, shared), recogniser)
-        kept = {f.relative_to(folder): f.stat().st_mtime_ns for f in files}
-        pipeline.source, pipeline.files = folder, kept
+            parts = load_stages(folder, shared), load_recogniser(folder / RECOGNISED, shared.categories)
+        pipeline = cls(shared, *parts)
+        pipeline.source, pipeline.files = folder, {f.relative_to(folder): f.stat().st_mtime_ns for f in files}
         return pipeline
 
     def save_pretrained(self, folder: str | Path) -> Path:
-        "Write all that was loaded into `folder`, new or empty: it needs neither the run nor its place."
+        "Write all that was loaded into `folder`, new or empty: it then needs no run."
         return copy_files(self.source, self.files, Path(folder))

@@ -111,10 +111,6 @@ ENGLISH |= {
     "marked_as": "You: {mark}",
     "told": "{name}: {mark}",
     "told_none": "{name}: no longer marked",
-}
-
-# %% ../../nbs/tools/gallery_words.ipynb #ca0c8255
-ENGLISH |= {
     "undo": "Undo",
     "save": "Save marks",
     "save_list": "Save this list",
@@ -230,10 +226,6 @@ SPANISH |= {
     "marked_as": "Usted: {mark}",
     "told": "{name}: {mark}",
     "told_none": "{name}: ya sin marca",
-}
-
-# %% ../../nbs/tools/gallery_words.ipynb #791c1cfc
-SPANISH |= {
     "undo": "Deshacer",
     "save": "Guardar marcas",
     "save_list": "Guardar esta lista",
