@@ -21,6 +21,7 @@ MODULES = sorted(p for p in (ROOT / "mvtec_xai").rglob("*.py") if p.name not in 
 ORDER = [  # who may import whom: what comes earlier, never what comes later
     *("blocks", "sample", "data", "classifier", "gradcam", "explanation_study", "faithfulness"),
     *("autoencoder", "good_parts", "contrastive", "type_study", "new_types", "learning", "atlas"),
+    *("search", "semantic", "semantic_study", "search_measures", "unseen_words"),
     *("inspection", "stages", "stored", "workshop", "pipeline", "generalisation", "tools", "__main__"),
 ]
 
@@ -47,6 +48,7 @@ def test_phases_are_found_with_what_they_read():
         "04_contrastive": everything[:3],
         "05_atlas": (*everything[:3], "04_contrastive"),
         "06_pipeline": everything,
+        "13_semantic": everything,
         "14_generalisation": everything[:2],
     }
 
