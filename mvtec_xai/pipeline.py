@@ -21,6 +21,7 @@ from .blocks.images import one_each, resize_image, several, to_rgb
 from .blocks.names import composed
 from .blocks.threads import threaded
 from .inspection import Inspection, InspectionError
+from .searching import Searching
 from .stages import Shared, Task
 from .stored import Stored
 
@@ -182,7 +183,7 @@ class Teachable(Stored):
         return without_category(self, category)
 
 # %% ../nbs/06_pipeline.ipynb #8ef903a4
-class InspectionPipeline(Inspecting, Teachable):
+class InspectionPipeline(Inspecting, Teachable, Searching):
     "All stages of a run, ready to inspect images."
 
     @property

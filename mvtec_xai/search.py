@@ -39,7 +39,7 @@ def nearest_vectors(
     best = value.argsort(descending=True, stable=True)[:k]
     return row[best].long().numpy(), value[best].numpy()
 
-# %% ../nbs/search.ipynb #4508e9ba
+# %% ../nbs/search.ipynb #f0fca79b
 @dataclass
 class Found:
     "An image that was found."

@@ -6,7 +6,7 @@
 __all__ = ['Fold', 'types_of', 'Material', 'Lesson', 'score_space', 'by_nearest_sentence', 'by_two_classifiers', 'by_type_names',
            'lesson_for', 'fit_folds', 'cross_fit_scores', 'score_methods', 'make_up_material']
 
-# %% ../nbs/semantic_study.ipynb #1f3a9f46
+# %% ../nbs/semantic_study.ipynb #12a80626
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,9 +16,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from .semantic import WordSpace, fit_ridge, train_space
+from .semantic import WordSpace, fit_ridge, know_types, question, signature, train_space
 
-# %% ../nbs/semantic_study.ipynb #776852ad
+# %% ../nbs/semantic_study.ipynb #fff2d00e
 def types_of(table: pd.DataFrame) -> np.ndarray:
     "Name what each row of category and defect is of: category/defect (n,)."
     return (table.category + "/" + table.defect).to_numpy(str)
@@ -29,7 +29,7 @@ class Material:
     "Test images and sentences, with what is known of each."
 
     images: pd.DataFrame  # (n) rows: image_id, category, defect, fold
-    features: list[dict]  # of each image: (d,) by region, a fold or mask
+    features: list[dict]  # of each image: (d,) by region, the name of a fold or mask
     sentences: pd.DataFrame  # (m) rows: category, defect, language, text, split
     vectors: Tensor  # (m, w)
 
@@ -51,7 +51,7 @@ class Material:
 
     def teaching(self, rows: np.ndarray, fold: int) -> tuple[Tensor, np.ndarray]:
         "Features (k, d) of image rows to learn from, for a test on `fold`, and the row of each."
-        seen = [(self.features[r][n], r) for r in rows for n in (fold, "mask") if n in self.features[r]]
+        seen = [(self.features[r][n], r) for r in rows for n in (str(fold), "mask") if n in self.features[r]]
         return torch.stack([x for x, _ in seen]), np.array([r for _, r in seen])
 
     def teaching_all(self, rows: np.ndarray) -> tuple[Tensor, np.ndarray]:
@@ -62,9 +62,9 @@ class Material:
 
     def asked(self, rows: np.ndarray) -> Tensor:
         "Features (k, d) of image rows as they are found out-of-fold."
-        return torch.stack([self.features[r][int(self.images.fold[r])] for r in rows])
+        return torch.stack([self.features[r][str(self.images.fold[r])] for r in rows])
 
-# %% ../nbs/semantic_study.ipynb #0a9351a8
+# %% ../nbs/semantic_study.ipynb #d744b0b5
 @dataclass
 class Lesson:
     "What a way may learn from, and what it is asked."
@@ -94,15 +94,15 @@ class Lesson:
             fitted = train_space(
                 fitted, self.x, self.category, self.types, **own, steps=self.steps, seed=self.seed
             )
-        return fitted
+        return know_types(fitted, own["vectors"], own["said_of"], self.types)
 
-# %% ../nbs/semantic_study.ipynb #cef92b79
+# %% ../nbs/semantic_study.ipynb #93a14a52
 @torch.no_grad()
 def score_space(space: WordSpace, lesson: Lesson) -> np.ndarray:
     "Score the queries against the images asked for: (q, n)."
-    return (
-        space.texts(lesson.queries) @ space.images(lesson.asked, space.codes(lesson.asked_category)).T
-    ).numpy()
+    code = space.codes(lesson.asked_category)
+    asked = question(space, space.texts(lesson.queries))
+    return (asked @ signature(space, space.images(lesson.asked, code), code).T).numpy()
 
 
 def _image_classifier(lesson: Lesson) -> tuple[np.ndarray, np.ndarray]:
@@ -146,7 +146,7 @@ def by_type_names(lesson: Lesson, names: Mapping[str, Tensor]) -> np.ndarray:
     space = lesson.space(False, vectors=torch.stack([names[n] for n in kinds]), said_of=np.array(kinds))
     return score_space(space, lesson)
 
-# %% ../nbs/semantic_study.ipynb #7b2c66da
+# %% ../nbs/semantic_study.ipynb #df86ce27
 def lesson_for(
     material: Material,
     fold: int,
@@ -160,8 +160,8 @@ def lesson_for(
     category, train = material.images.category.to_numpy(str), material.sentences.split == "train"
     kept = (train & ~np.isin(material.said_of, left_out)).to_numpy()
     lesson = Lesson(
-        *(x, category[rows], types[rows], material.vectors[kept], material.said_of[kept]),
-        *(material.asked(asked), category[asked], fold, material.vectors[(~train).to_numpy()]),
+        *(x, category[rows], types[rows], material.vectors[np.flatnonzero(kept)], material.said_of[kept]),
+        *(material.asked(asked), category[asked], fold, material.vectors[np.flatnonzero(~train)]),
         sorted(set(category)),
         **how,
     )
@@ -205,7 +205,7 @@ def score_methods(
     }
     return {name: cross_fit_scores(material, *way) for name, way in ways.items()}
 
-# %% ../nbs/semantic_study.ipynb #99df4e6e
+# %% ../nbs/semantic_study.ipynb #97739fc4
 def make_up_material(seed: int = 0) -> Material:
     "Make up material, to try things on: two categories of three types, three folds."
     generator, kinds = torch.Generator().manual_seed(seed), ["bent", "cut", "good", "poke"]
@@ -222,6 +222,6 @@ def make_up_material(seed: int = 0) -> Material:
     )
     images = table.assign(fold=table.fold % 3, image_id=[f"{i:03}" for i in range(len(table))])
     noisy = [seen + torch.randn(seen.shape, generator=generator) for _ in range(3)]
-    features = {i: {f: noisy[f][k] for f in range(3)} for k, i in enumerate(images.image_id)}
+    features = {i: {str(f): noisy[f][k] for f in range(3)} for k, i in enumerate(images.image_id)}
     noise = torch.randn(vectors.shape, generator=generator) / 10
     return Material.gather(images, features, sentences, vectors + noise)

@@ -22,7 +22,18 @@ ORDER = [  # who may import whom: what comes earlier, never what comes later
     *("blocks", "sample", "data", "classifier", "gradcam", "explanation_study", "faithfulness"),
     *("autoencoder", "good_parts", "contrastive", "type_study", "new_types", "learning", "atlas"),
     *("search", "semantic", "semantic_study", "search_measures", "unseen_words"),
-    *("inspection", "stages", "stored", "workshop", "pipeline", "generalisation", "tools", "__main__"),
+    *(
+        "inspection",
+        "stages",
+        "describing",
+        "searching",
+        "stored",
+        "workshop",
+        "pipeline",
+        "generalisation",
+        "tools",
+        "__main__",
+    ),
 ]
 
 
