@@ -39,7 +39,7 @@ def nearest_vectors(
     best = value.argsort(descending=True, stable=True)[:k]
     return row[best].long().numpy(), value[best].numpy()
 
-# %% ../nbs/search.ipynb #f0fca79b
+# %% ../nbs/search.ipynb #bb883892
 @dataclass
 class Found:
     "An image that was found."

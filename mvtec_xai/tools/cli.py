@@ -19,6 +19,7 @@ from .options import Authors, Day, FiguresOf, Pdf, RunOf
 from .options import Category, Device, Force, Images, Json, Out, PageLanguage, Pipeline
 from .options import Compared, Host, Port, Quiet, Resume, SaveMaps, flag
 from .options import Feedback, Lessons, MarkedIn, NameOf, NewPipeline, OlderPipeline, Replace
+from .search_command import search_command
 
 # %% ../../nbs/tools/cli.ipynb #cell005
 app = typer.Typer(
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data, name="data")
+app.command("search")(search_command)
 
 
 def _say_version(asked: bool) -> None:
