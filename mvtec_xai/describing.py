@@ -92,11 +92,11 @@ def compose(
     parts += [words["review"]] if inspection.verdict == "review" else []
     return "; ".join(parts)
 
-# %% ../nbs/describing.ipynb #3c7294d7
+# %% ../nbs/describing.ipynb #365697ba
 class Describe(Stage):
     "What does it look like, in words? The phase of `semantic`."
 
-    columns = ("description",)
+    later_columns = ("description",)
 
     @classmethod
     def load(cls, folder: Path, shared: Shared) -> "Describe":

@@ -27,6 +27,7 @@ TINY = {
     "02_gradcam": {"side": 64, "probed": 1},
     "03_autoencoder": {"side": 32, "pixel_steps": 8, "feature_steps": 8},
     "04_contrastive": {"steps": 5, "views": 1, "shots": [1, 3]},
+    "13_semantic": {"steps": 2, "shots": [1], "vectors": 1000},
     "14_generalisation": {"shots": [1], "good_patches": 50, "good_steps": 4, "head_steps": 4, "side": 64},
 }
 
