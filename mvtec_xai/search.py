@@ -39,7 +39,7 @@ def nearest_vectors(
     best = value.argsort(descending=True, stable=True)[:k]
     return row[best].long().numpy(), value[best].numpy()
 
-# %% ../nbs/search.ipynb #7d49e3b3
+# %% ../nbs/search.ipynb #1dc57bd0
 @dataclass
 class Found:
     "An image that was found."

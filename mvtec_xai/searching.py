@@ -22,7 +22,7 @@ from .describing import Describe
 from .search import Found, Searchable, both_together
 from .semantic import question
 
-# %% ../nbs/searching.ipynb #718dc84a
+# %% ../nbs/searching.ipynb #64b39352
 VECTOR = "semantic_vector"  # in a line of inspections.jsonl
 
 
@@ -62,7 +62,7 @@ def inspected_index(out: str | Path) -> Searchable:
         raise ValueError(f"{out}: {why}; run `mvtec-xai reproduce --only 13`, then inspect again")
     return found
 
-# %% ../nbs/searching.ipynb #466881ca
+# %% ../nbs/searching.ipynb #38c396ca
 class Searching:
     "What can be searched, given `stages`, `inspect` and `source`."
 

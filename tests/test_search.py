@@ -48,7 +48,9 @@ def test_search_over_the_run_and_over_an_inspection(finished, own, program, tmp_
     assert len(kept) == len(suspicious)
     assert all(line["description"] for line in kept)
     if kept:
-        again = program("search", "bent washer", "--run", finished, "--inspected", out, "--like", kept[0]["path"])
+        again = program(
+            "search", "bent washer", "--run", finished, "--inspected", out, "--like", kept[0]["path"]
+        )
         assert again.returncode == (0 if "washer" in kept[0]["path"] else 2), again.stderr
 
 
