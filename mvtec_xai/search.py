@@ -18,28 +18,27 @@ from torch.nn import functional as F
 
 from .blocks.runs import read_table, read_tensors
 
-# %% ../nbs/search.ipynb #ef1c5c3a
+# %% ../nbs/search.ipynb #2f0002fe
 BLOCK = 65536  # vectors that are multiplied at a time
 
 
 def nearest_vectors(
-    vectors: np.ndarray,  # (n, e) float16, may be mapped into memory
+    vectors: np.ndarray,  # (n, e) of float32, which is quickest, or float16; may be mapped into memory
     asked: Tensor,  # (e,)
     k: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     "Find the k vectors with the largest product with `asked`: their rows and the products, the best first."
-    asked, found = asked.float(), []
+    k, asked, values = min(k, len(vectors)), asked.float().numpy(), np.empty(len(vectors), np.float32)
     for start in range(0, len(vectors), BLOCK):
-        part = torch.from_numpy(np.array(vectors[start : start + BLOCK])).float() @ asked
-        value, row = part.topk(min(k, len(part)))
-        found.append(torch.stack([row.double() + start, value.double()]))
-    if not found:
-        return np.zeros(0, int), np.zeros(0)
-    row, value = torch.cat(found, dim=1)
-    best = value.argsort(descending=True, stable=True)[:k]
-    return row[best].long().numpy(), value[best].numpy()
+        part = slice(start, start + BLOCK)
+        values[part] = np.asarray(vectors[part], np.float32) @ asked
+    if not k:
+        return np.zeros(0, int), np.zeros(0, np.float32)
+    best = np.argpartition(-values, k - 1)[:k]
+    best = best[np.lexsort((best, -values[best]))]
+    return best, values[best]
 
-# %% ../nbs/search.ipynb #1dc57bd0
+# %% ../nbs/search.ipynb #617eb948
 @dataclass
 class Found:
     "An image that was found."
@@ -61,7 +60,7 @@ class Searchable:
     "Images that can be searched."
 
     table: pd.DataFrame  # (n) rows: path, image_id, category, defect
-    vectors: np.ndarray  # (n, e) float16
+    vectors: np.ndarray  # (n, e)
 
     def search(self, asked: Tensor, k: int = 20, category: str | None = None) -> list[Found]:
         "Find the k images that fit best, of one category or of all."

@@ -22,7 +22,7 @@ from .describing import Describe
 from .search import Found, Searchable, both_together
 from .semantic import question
 
-# %% ../nbs/searching.ipynb #64b39352
+# %% ../nbs/searching.ipynb #4e8221b5
 VECTOR = "semantic_vector"  # in a line of inspections.jsonl
 
 
@@ -42,7 +42,7 @@ def _gather(lines: Path, out: Path) -> None:
                 rows.append((line["path"], line["name"], line["category"], line["defect_type"] or ""))
     table = pd.DataFrame(rows, columns=["path", "image_id", "category", "defect"]).astype(str)
     with atomic_path(out / "search.npy") as tmp:
-        np.save(tmp, np.stack(vectors) if vectors else np.zeros((0, 0), np.float16))
+        np.save(tmp, np.stack(vectors).astype(np.float32) if vectors else np.zeros((0, 0), np.float32))
     write_table(out / "search.parquet", table)
 
 
@@ -62,7 +62,7 @@ def inspected_index(out: str | Path) -> Searchable:
         raise ValueError(f"{out}: {why}; run `mvtec-xai reproduce --only 13`, then inspect again")
     return found
 
-# %% ../nbs/searching.ipynb #38c396ca
+# %% ../nbs/searching.ipynb #fb26b037
 class Searching:
     "What can be searched, given `stages`, `inspect` and `source`."
 

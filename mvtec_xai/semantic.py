@@ -94,7 +94,7 @@ class WordSpace(nn.Module):
         "Place vectors (n, w) of sentences: (n, e)."
         return F.normalize(F.dropout(vectors - self.word_mean, 0.1, self.training) @ self.text, dim=1)
 
-# %% ../nbs/13_semantic.ipynb #7a577a48
+# %% ../nbs/13_semantic.ipynb #6f4ec297
 OWN, PLACE = 2.0, 1.0  # how much more images of one category have in common, and without any feature
 
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['name_by_words', 'leave_types_out', 'evaluate_unseen', 'evaluate_names']
 
-# %% ../nbs/unseen_words.ipynb #19f09f97
+# %% ../nbs/unseen_words.ipynb #c9486916
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,7 +65,7 @@ def leave_types_out(
         named += [_name_left(material, fold, left, shots, how.get("seed", 0)) for fold in folds]
     return pd.concat(queries, ignore_index=True), pd.concat(named, ignore_index=True)
 
-# %% ../nbs/unseen_words.ipynb #a6499609
+# %% ../nbs/unseen_words.ipynb #13b099a8
 @torch.no_grad()
 def _name_left(
     material: Material, fold: Fold, left: Sequence[str], shots: Sequence[int], seed: int
@@ -96,7 +96,7 @@ def _few(material: Material, space: WordSpace, kind: str, fold: int, count: int,
     x, _ = material.teaching(chosen, fold)
     return space.images(x, space.codes([kind.split("/", 1)[0]] * len(x))).mean(dim=0)
 
-# %% ../nbs/unseen_words.ipynb #37842038
+# %% ../nbs/unseen_words.ipynb #88c00a52
 def evaluate_unseen(queries: pd.DataFrame, material: Material, seed: int = 0) -> pd.DataFrame:
     "Evaluate searches for types left out: a row for each type and language, then the means over types."
     of_type = pd.Series(material.types).value_counts()
