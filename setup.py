@@ -22,12 +22,17 @@ setup(
     license="Apache-2.0",
     keywords=cfg["keywords"],
     packages=find_packages(include=["mvtec_xai", "mvtec_xai.*"]),
-    package_data={"mvtec_xai": ["*.html", "*.yaml"], "mvtec_xai.tools": ["*.html", "*.css", "*.js"]},
+    package_data={"mvtec_xai": ["*.html", "*.yaml", "*.csv", "*.npz"], "mvtec_xai.tools": ["*.html", "*.css", "*.js"]},
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
     extras_require={
         "export": cfg["export_requirements"].split(),
-        "dev": [*cfg["dev_requirements"].split(), *cfg["export_requirements"].split()],
+        "semantic": cfg["semantic_requirements"].split(),
+        "dev": [
+            requirement
+            for extra in ("dev", "export", "semantic")
+            for requirement in cfg[f"{extra}_requirements"].split()
+        ],
         "reference": cfg["reference_requirements"].split(),
     },
     entry_points={

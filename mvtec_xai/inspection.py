@@ -108,12 +108,22 @@ class Inspection(Decided):
     type_distances: dict[str, float] = field(default_factory=dict)  # to each type's prototype, 0..2
     neighbours: list[dict] = field(default_factory=list)  # similar known defects: image_id, defect, distance
     embedding: np.ndarray | None = None  # (e,) float16, of the defect, where its type was asked
+    semantic_vector: np.ndarray | None = None  # (v,) float16, what a search by words compares
     extra: dict = field(default_factory=dict)  # what further stages found, ready for JSON
     timings: dict[str, float] = field(default_factory=dict)  # milliseconds a stage, its share of the batch
 
+    def describe(self, language: str = "en") -> str | None:
+        "Return the sentence for it in `language`, en or es; None where nothing was described."
+        return self.extra.get("description" if language == "en" else f"description_{language}")
+
+    @property
+    def description(self) -> str | None:
+        "The sentence for it in English; `describe` has it in Spanish as well."
+        return self.describe()
+
     def to_dict(self) -> dict:
         "Return all but the arrays, ready for JSON; what further stages found stands beside the rest."
-        pictured = {f.name for f in fields(Pictured)} | {"embedding", "extra"}
+        pictured = {f.name for f in fields(Pictured)} | {"embedding", "semantic_vector", "extra"}
         own = {f.name: deepcopy(getattr(self, f.name)) for f in fields(self) if f.name not in pictured}
         asked = {n: None for n in ("probability", "detector_probability") if own[n] != own[n]}  # nobody was
         return own | asked | deepcopy(self.extra)

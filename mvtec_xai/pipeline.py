@@ -23,6 +23,7 @@ from .blocks.names import composed
 from .blocks.threads import threaded
 from .category import Recognised
 from .inspection import Inspection, InspectionError
+from .searching import Searching
 from .stages import Task
 from .stored import Stored
 
@@ -233,7 +234,7 @@ class Teachable(Stored):
         return without_category(self, category)
 
 # %% ../nbs/06_pipeline.ipynb #8ef903a4
-class InspectionPipeline(Inspecting, Teachable):
+class InspectionPipeline(Inspecting, Teachable, Searching):
     "All stages of a run, ready to inspect images."
 
     @property

@@ -23,7 +23,7 @@ from .stages import Shared, Stage, Task
 class Segment(Stage):
     "Which pixels are wrong, and how large is it? The phase of `segmentation`."
 
-    columns = ("defects", "defect_area", "largest_defect", "longest_side")
+    later_columns = ("defects", "defect_area", "largest_defect", "longest_side")
     mm_per_pixel: float | None = None  # of photographs; None: not known
     polygons = False  # are outlines kept, for COCO?
     ignore_below: float = 0.0  # area in pixels of the photograph, or in mm² where a pixel's width is known
@@ -48,7 +48,7 @@ class Segment(Stage):
         self.mm_per_pixel, self.ignore_below = mm_per_pixel, ignore_below
         millimetres = ("defect_area_mm2", "largest_defect_mm2", "longest_side_mm") if mm_per_pixel else ()
         ignored = ("ignored",) if ignore_below else ()
-        self.columns = (*Segment.columns, *millimetres, *ignored)
+        self.later_columns = (*Segment.later_columns, *millimetres, *ignored)
 
 # %% ../nbs/segment_stage.ipynb #72205d50
 def draw(stage: Segment, task: Task) -> None:

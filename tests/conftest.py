@@ -44,6 +44,7 @@ TINY = {
         "side": 64,
         "type_steps": 3,
     },
+    "13_semantic": {"steps": 2, "shots": [1], "vectors": 1000},
     "14_generalisation": {
         "shots": [1],
         "good_patches": 50,

@@ -147,6 +147,13 @@ SPANISH |= {
     "blurred": "desenfocada",
     "grey": "en gris",
     "another background": "otro fondo",
+    # 13
+    "precision of the first five": "precisión de las cinco primeras",
+    "images of the new type": "imágenes del tipo nuevo",
+    "accuracy of the type": "exactitud del tipo",
+    "words": "palabras",
+    "images": "imágenes",
+    "words and images": "palabras e imágenes",
 }
 
 # %% ../../nbs/blocks/translation.ipynb #0b10b67f

@@ -24,6 +24,7 @@ from fastapi.responses import FileResponse
 from .page_language import InLanguage, rename_labels
 from .pieces import STYLE
 from .reasons import problem
+from .search_box import search_box
 from .workbench import MOST, Answer, Workbench, answers, caption, preview, save_table
 from .words import Words
 
@@ -68,6 +69,7 @@ def build_page(bench: Workbench) -> gr.Blocks:
             with gr.Column(scale=3, min_width=320):
                 results = _results(words)
         _connect(bench, upload, shown, category, button, examples, results)
+        search_box(bench)
     return page
 
 # %% ../../nbs/tools/app.ipynb #9b600745

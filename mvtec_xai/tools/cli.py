@@ -20,6 +20,7 @@ from .options import Category, Device, Force, Images, Json, Out, PageLanguage, P
 from .options import Compared, Host, Port, Quiet, Resume, SaveMaps, flag
 from .options import Coco, IgnoreBelow, MmPerPixel, SaveMasks
 from .learn_commands import forget, learn
+from .search_command import search_command
 
 # %% ../../nbs/tools/cli.ipynb #cell005
 app = typer.Typer(
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data, name="data")
+app.command("search")(search_command)
 
 
 def _say_version(asked: bool) -> None:
@@ -100,9 +102,10 @@ def _reproduce(plan, only: str | None, start: str | None, force: bool, report: b
 # %% ../../nbs/tools/cli.ipynb #c5a1688b
 def _report_of(plan, manifest: dict) -> str | None:
     "Build the report of a run whose phases are all done; what went wrong, or None."
+    from mvtec_xai.tools.phases import lacking_packages
     from mvtec_xai.tools.report import build_report
 
-    if set(manifest["phases"]) != set(plan.reads):
+    if any(not lacking_packages(phase) for phase in set(plan.reads) - set(manifest["phases"])):
         return None
     try:
         build_report(plan.figures, plan.run / "memoria.pdf", plan.notebooks.parent, run=plan.run)

@@ -22,6 +22,7 @@ from ..blocks.runs import atomic_path, read_json, write_json
 from ..blocks.threads import threaded
 from ..inspection import Inspection, InspectionError
 from ..pipeline import BATCH, InspectionPipeline, category_of
+from ..searching import VECTOR, pack_vector
 from .files import named_images, search_images, taken_by, unique_name
 from .gallery import thumbnail
 from .gallery_words import page_words
@@ -54,6 +55,8 @@ class Judged:
             own["embedding"] = self.answer.embedding.astype(float).round(4).tolist()
         height, width = self.answer.shape or (None, None)
         own |= {"width": width, "height": height}
+        if self.answer.semantic_vector is not None:
+            own[VECTOR] = pack_vector(self.answer.semantic_vector)
         return self.answer.to_dict() | own | {"ms": round(sum(self.answer.timings.values()), 1)}
 
 # %% ../../nbs/tools/inspection.ipynb #7a2c2828

@@ -41,6 +41,19 @@ ENGLISH |= {
     "failed": "{name} could not be inspected: {error}",
 }
 
+# %% ../../nbs/tools/page_words.ipynb #fd2a825c
+ENGLISH |= {
+    "search_title": "Find defects by words",
+    "search_label": "What it looks like",
+    "search_example": "a scratch on the head of the screw",
+    "search_button": "Find",
+    "no_words": "There are no words yet. Say what the defect looks like.",
+    "found_title": "Found for {asked}",
+    "found_note": "The best first. The score says how well an image fits the question; it is no probability.",
+    "found_score": "score {score}",
+    "found_untold": "type not told",
+}
+
 # %% ../../nbs/tools/page_words.ipynb #fb0fcd10
 SPANISH = {
     "title": "Inspeccionar una pieza",
@@ -76,5 +89,18 @@ SPANISH |= {
     "damaged": "{name} está dañada o cortada y no se puede leer. Guárdela o cópiela otra vez.",
     "odd_pixels": "{name} tiene píxeles sin valor o una profundidad desconocida. Guárdela otra vez como PNG.",
     "failed": "{name} no se pudo inspeccionar: {error}",
+}
+
+# %% ../../nbs/tools/page_words.ipynb #9b9fbeb0
+SPANISH |= {
+    "search_title": "Buscar defectos con palabras",
+    "search_label": "Qué aspecto tiene",
+    "search_example": "un rayón en la cabeza del tornillo",
+    "search_button": "Buscar",
+    "no_words": "Todavía no hay palabras. Diga qué aspecto tiene el defecto.",
+    "found_title": "Encontrado para {asked}",
+    "found_note": "Lo mejor primero. La puntuación dice cuánto encaja una imagen con lo pedido; no es una probabilidad.",
+    "found_score": "puntuación {score}",
+    "found_untold": "tipo sin nombrar",
 }
 PAGE = {"en": ENGLISH, "es": SPANISH}

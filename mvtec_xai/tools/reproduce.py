@@ -24,7 +24,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from ..blocks.locks import locked
 from ..blocks.runs import write_json
-from .phases import Plan, fingerprint, is_done, parameters_of
+from .phases import Plan, fingerprint, is_done, lacking_packages, parameters_of
 
 # %% ../../nbs/tools/reproduce.ipynb #cell015
 PACKAGES = (
@@ -136,6 +136,11 @@ def reproduce(
         manifest = json.loads(path.read_text()) if path.is_file() else {"phases": {}}
         manifest |= about(plan)
         for number, phase in enumerate(chosen, 1):
+            if (lacking := lacking_packages(phase)) and only:
+                raise ValueError(lacking)
+            if lacking:
+                say(f"[{number}/{len(chosen)}] {phase:<15} left out. {lacking}")
+                continue
             _check_inputs(plan, phase)
             line = f"[{number}/{len(chosen)}] {phase:<15}"
             if phase not in again and is_done(plan, phase, manifest["phases"].get(phase)):
