@@ -19,12 +19,12 @@ from .blocks.backbones import FeatureExtractor, pool_maps
 from .blocks.images import to_tensor
 from .blocks.runs import read_json, read_tensors, write_tensors
 
-# %% ../nbs/10_category.ipynb #588bbce3
+# %% ../nbs/10_category.ipynb #ebf4dbb1
 @torch.no_grad()
-def pool_images(extractor: FeatureExtractor, images: Tensor) -> Tensor:
-    "Pass images (n, 3, h, w), 0..1, and pool their maps: (n, d), on the CPU."
+def pool_images(extractor: FeatureExtractor, images: Tensor, maps: int = 1) -> Tensor:
+    "Pass images (n, 3, h, w), 0..1, and pool the coarsest of their `maps`: (n, d), on the CPU."
     device = next(extractor.parameters()).device
-    found = [pool_maps(extractor(part.to(device))[1:]).cpu() for part in images.split(4)]
+    found = [pool_maps(extractor(part.to(device))[-maps:]).cpu() for part in images.split(4)]
     return torch.cat(found)
 
 
@@ -32,10 +32,11 @@ def pool_altered(
     extractor: FeatureExtractor,
     images: np.ndarray,  # (n, s, s, 3) uint8
     seed: int = 0,
+    maps: int = 1,  # how many of the coarsest
 ) -> dict[str, Tensor]:
     "Alter images in every way, and pool their maps: (n, d) of each alteration."
     generator, x = torch.Generator().manual_seed(seed), to_tensor(images)
-    return {name: pool_images(extractor, alter(x, generator)) for name, alter in ALTERATIONS.items()}
+    return {name: pool_images(extractor, alter(x, generator), maps) for name, alter in ALTERATIONS.items()}
 
 # %% ../nbs/10_category.ipynb #541db91e
 @dataclass
@@ -58,7 +59,7 @@ def fit_looks(vectors: Tensor, whose: np.ndarray) -> Looks:
     alone = len(np.unique(whose)) == 1
     return Looks(vectors, float(nearest_other(vectors, np.arange(len(whose)) if alone else whose).max()))
 
-# %% ../nbs/10_category.ipynb #40b509f6
+# %% ../nbs/10_category.ipynb #37648148
 NONE = ""  # the name of what is none of the known
 
 
@@ -66,13 +67,9 @@ NONE = ""  # the name of what is none of the known
 class Recognised:
     "What an image was taken for."
 
-    distances: dict[str, float]  # to each category, in its limits
+    nearest: str  # category
+    distances: dict[str, float]  # to each category, in its own limit
     shares: dict[str, float]  # probability of each category and of NONE
-
-    @property
-    def nearest(self) -> str:
-        "The nearest category."
-        return min(self.distances, key=self.distances.get)
 
     @property
     def category(self) -> str:
@@ -83,12 +80,12 @@ class Recognised:
         "Is it beyond the limit of `name`, and within that of another category?"
         return self.category not in (NONE, name) and self.distances.get(name, 0) > 1
 
-# %% ../nbs/10_category.ipynb #9330905d
+# %% ../nbs/10_category.ipynb #30b8ef84
 SHARPNESS = (4.0, 8.0, 16.0, 32.0)  # to choose from
 
 
 class Recogniser:
-    "Vectors (n, d), as from `pool_maps` of the three coarser maps, to the categories they are of."
+    "Vectors (n, d), as from `pool_maps` of the coarsest map, to the categories they are of."
 
     def __init__(self, looks: dict[str, Looks], sharpness: float = 16.0):
         self.looks, self.sharpness, self.names = looks, sharpness, list(looks)
@@ -96,40 +93,50 @@ class Recogniser:
         self.limits = torch.tensor([own.limit for own in looks.values()])
 
     def distances(self, vectors: Tensor) -> Tensor:
-        "Distances (n, c) to the nearest known vector of each category, in its limits."
+        "Measure distances (n, c) to the nearest known vector of each category."
         exact = "donot_use_mm_for_euclid_dist"  # so that the batch is of no influence
         far = torch.cdist(vectors.float().cpu(), self.known, compute_mode=exact)
         parts = far.split([len(own.known) for own in self.looks.values()], dim=1)
-        return torch.stack([part.amin(dim=1) for part in parts], dim=1) / self.limits
+        return torch.stack([part.amin(dim=1) for part in parts], dim=1)
 
     def recognise(self, vectors: Tensor) -> list[Recognised]:
         "Say of each vector what it was taken for."
         far = self.distances(vectors)
-        shares = share_out(far, self.sharpness)
+        nearest, shares = far.argmin(dim=1).tolist(), share_out(far, self.limits, self.sharpness).tolist()
+        found = zip(nearest, (far / self.limits).tolist(), shares, strict=True)
+        names = [*self.names, NONE]
         return [
-            Recognised(dict(zip(self.names, d, strict=True)), dict(zip([*self.names, NONE], p, strict=True)))
-            for d, p in zip(far.tolist(), shares.tolist(), strict=True)
+            Recognised(names[k], dict(zip(self.names, d, strict=True)), dict(zip(names, p, strict=True)))
+            for k, d, p in found
         ]
 
-# %% ../nbs/10_category.ipynb #55cffbeb
-def share_out(distances: Tensor, sharpness: float) -> Tensor:
-    "Turn distances (n, c), in limits, into probabilities (n, c + 1) of the categories and, last, of none."
-    none = torch.ones(len(distances), 1)
-    return (-sharpness * torch.cat([distances, none], dim=1)).softmax(dim=1)
+# %% ../nbs/10_category.ipynb #0ce6093a
+def share_out(
+    distances: Tensor,  # (n, c)
+    limits: Tensor,  # (c,)
+    sharpness: float,
+) -> Tensor:
+    "Turn distances into probabilities (n, c + 1) of the categories and, last, of none."
+    own = limits[distances.argmin(dim=1)][:, None]
+    return (-sharpness * torch.cat([distances / own, torch.ones_like(own)], dim=1)).softmax(dim=1)
 
 
-def fit_sharpness(distances: Tensor, own: Tensor) -> float:
-    "Choose the sharpness by distances (n, c), in limits, of images whose categories `own` (n,) are known."
+def fit_sharpness(
+    distances: Tensor,  # (n, c)
+    limits: Tensor,  # (c,)
+    own: Tensor,  # (n,), the true categories
+) -> float:
+    "Choose the sharpness by images whose categories are known."
     hidden = distances.scatter(1, own[:, None], float("inf"))
 
     def loss(sharpness: float) -> float:
-        right = share_out(distances, sharpness).gather(1, own[:, None])[:, 0]
-        none = share_out(hidden, sharpness)[:, -1]
+        right = share_out(distances, limits, sharpness).gather(1, own[:, None])[:, 0]
+        none = share_out(hidden, limits, sharpness)[:, -1]
         return -float((right.clamp(min=1e-9).log() + none.clamp(min=1e-9).log()).mean())
 
     return min(SHARPNESS, key=loss)
 
-# %% ../nbs/10_category.ipynb #78a85636
+# %% ../nbs/10_category.ipynb #b43d623f
 def fit_recogniser(
     vectors: Tensor,  # (m, d), of images and altered copies
     names: np.ndarray,  # (m,), their categories
@@ -140,9 +147,10 @@ def fit_recogniser(
     rows = [np.flatnonzero(names == c) for c in categories]
     found = Recogniser({c: fit_looks(vectors[r], whose[r]) for c, r in zip(categories, rows, strict=True)})
     distances = found.distances(vectors)
-    for k, (r, limit) in enumerate(zip(rows, found.limits, strict=True)):
-        distances[r, k] = nearest_other(vectors[r], whose[r]) / limit
-    found.sharpness = fit_sharpness(distances, torch.as_tensor(np.searchsorted(categories, names)))
+    for k, r in enumerate(rows):
+        distances[r, k] = nearest_other(vectors[r], whose[r])
+    own = torch.as_tensor(np.searchsorted(categories, names))
+    found.sharpness = fit_sharpness(distances, found.limits, own)
     return found
 
 # %% ../nbs/10_category.ipynb #6cf05cbb

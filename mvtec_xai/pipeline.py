@@ -141,7 +141,7 @@ def decide(pipeline: Stored, images: Sequence[Ready], clock: "Clock") -> list[Ta
         for i, own in zip(images, features, strict=True)
     ]
     if pipeline.recogniser:
-        vectors = torch.cat([pool_maps(own[1:]) for own in features])
+        vectors = torch.cat([pool_maps(own[-1:]) for own in features])
         for task, found in zip(tasks, pipeline.recogniser.recognise(vectors), strict=True):
             settle_category(task.inspection, found)
     undecided = [task for task in tasks if not task.inspection.verdict]

@@ -106,9 +106,14 @@ def test_inspect_all_readable_is_code_0_and_takes_a_category(program, own, finis
         ).returncode
         == 0
     )
-    unknown = program("inspect", tmp_path / "one.png", "--run", finished, "--out", tmp_path / "b")
-    assert unknown.returncode == 1  # no folder tells the category: an error row
-    assert "--category" in (tmp_path / "b" / "inspections.csv").read_text()
+    untold = program("inspect", tmp_path / "one.png", "--run", finished, "--out", tmp_path / "b")
+    assert untold.returncode == 0  # no folder tells the category: the image does
+    with open(tmp_path / "b" / "inspections.csv", newline="") as table:
+        assert [(r["category"], r["category_source"]) for r in csv.DictReader(table)] == [("lid", "model")]
+    shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("10_category"))
+    unknown = program("inspect", tmp_path / "one.png", "--run", tmp_path / "run", "--out", tmp_path / "c")
+    assert unknown.returncode == 1  # nobody does: an error row
+    assert "--category" in (tmp_path / "c" / "inspections.csv").read_text()
 
 
 def test_alone_or_in_a_batch_the_answer_is_the_same(own, finished):

@@ -133,8 +133,8 @@ SPANISH |= {
     # 10
     "first axis": "primer eje",
     "second axis": "segundo eje",
-    "right category": "categoría acertada",
     "good parts refused": "piezas buenas rechazadas",
+    "defective parts refused": "piezas defectuosas rechazadas",
     "learned from": "aprende de",
     "copies": "copias",
     "no copies": "sin copias",

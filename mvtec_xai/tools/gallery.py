@@ -70,8 +70,8 @@ def card(line: dict) -> dict:
         "asked": line["reconstruction_percentile"],
         **_sizes(line),
         "near": [n["image_id"] for n in line["neighbours"]],
-        "told": line["category_confidence"] if line["category_source"] == "model" else None,
-        "suggested": line["category_suggested"],
+        "told": line["category_confidence"] if line.get("category_source") == "model" else None,
+        "suggested": line.get("category_suggested"),
         "more": [f"{name}: {value}" for name, value in line.get("described", {}).items()],
         "thumb": "thumbs/" + quote(os.fsencode(PurePosixPath(line["name"]).with_suffix(".jpg"))),
     }
