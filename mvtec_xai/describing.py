@@ -48,7 +48,7 @@ def say_place(measured: dict[str, float], language: str = "en") -> str:
     sides += [(right, left)[measured["right"] < 0]] * (abs(measured["right"]) > 1 / 6)
     return words["at"].format(side=" ".join(sides)) if sides else words["middle"]
 
-
+# %% ../nbs/describing.ipynb #d086398c
 def say_size(measured: dict[str, float], language: str = "en") -> str:
     "Say a region's share of the image, with a decimal below one percent."
     share = 100 * 10 ** measured["area"]
@@ -72,7 +72,7 @@ def best_sentence(
         return ""
     return said.text.iloc[rows[int((semantic.placed[rows] @ placed).argmax())]]
 
-
+# %% ../nbs/describing.ipynb #056828c0
 def compose(
     semantic: Semantic,
     placed: Tensor,  # (e,)
@@ -123,5 +123,5 @@ class Describe(Stage):
             text = compose(self.semantic, placed[0], inspection, measured, language)
             inspection.extra[name] = text
 
-
+# %% ../nbs/describing.ipynb #cd4e1c81
 STAGES["describe"] = Describe

@@ -57,7 +57,7 @@ def category_of(
     remedy = "" if given else ", or let the run tell them apart: `mvtec-xai reproduce --only 10`"
     raise ValueError(f"{path or 'array'}: {found}; name one of {', '.join(known)} (--category){remedy}")
 
-
+# %% ../nbs/06_pipeline.ipynb #4fee7e0c
 def hinted_category(
     path: str | Path | None,
     pipeline: Stored,
@@ -128,7 +128,7 @@ def extract(pipeline: Stored, images: Sequence[np.ndarray]) -> list[list[Tensor]
         found += [[m[k : k + 1] for m in maps] for k in range(len(x))]
     return found
 
-
+# %% ../nbs/06_pipeline.ipynb #8bc2c9e4
 def decide(pipeline: Stored, images: Sequence[Ready], clock: "Clock") -> list[Task]:
     "Take a batch through all stages."
     features = extract(pipeline, [i.image for i in images])

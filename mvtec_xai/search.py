@@ -54,7 +54,7 @@ class Found:
         "Return all of it, ready for JSON or a table."
         return asdict(self)
 
-
+# %% ../nbs/search.ipynb #a237845f
 @dataclass
 class Searchable:
     "Images that can be searched."

@@ -45,7 +45,7 @@ def _gather(lines: Path, out: Path) -> None:
         np.save(tmp, np.stack(vectors).astype(np.float32) if vectors else np.zeros((0, 0), np.float32))
     write_table(out / "search.parquet", table)
 
-
+# %% ../nbs/searching.ipynb #49f47c76
 def inspected_index(out: str | Path) -> Searchable:
     "Read what an inspection has kept in OUT; FileNotFoundError or ValueError if there is nothing to search."
     out, lines = Path(out), Path(out) / "inspections.jsonl"

@@ -97,7 +97,7 @@ class WordSpace(nn.Module):
 # %% ../nbs/13_semantic.ipynb #6f4ec297
 OWN, PLACE = 2.0, 1.0  # how much more images of one category have in common, and without any feature
 
-
+# %% ../nbs/13_semantic.ipynb #d289c949
 def fit_ridge(
     space: WordSpace,  # untrained
     x: Tensor,  # (n, d)

@@ -23,7 +23,7 @@ def types_of(table: pd.DataFrame) -> np.ndarray:
     "Name what each row of category and defect is of: category/defect (n,)."
     return (table.category + "/" + table.defect).to_numpy(str)
 
-
+# %% ../nbs/semantic_study.ipynb #5d89c91d
 @dataclass
 class Material:
     "Test images and sentences, with what is known of each."
@@ -188,7 +188,7 @@ def cross_fit_scores(
         scores[:, fold[1]] = answer(fold)
     return scores
 
-
+# %% ../nbs/semantic_study.ipynb #76704785
 def score_methods(
     material: Material,
     ridge: Sequence[Fold],

@@ -113,7 +113,7 @@ def evaluate_unseen(queries: pd.DataFrame, material: Material, seed: int = 0) ->
         means.append(row | {"recall_low": low, "recall_high": high})
     return pd.concat([found, pd.DataFrame(means)], ignore_index=True)
 
-
+# %% ../nbs/unseen_words.ipynb #aec958ce
 def evaluate_names(named: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     "Evaluate names of types left out: accuracy of each way and number of images, the mean over types."
     rows = []

@@ -62,7 +62,7 @@ def _for_images(table: pd.DataFrame, index: pd.DataFrame, path: Path) -> pd.Data
         raise ValueError(f"{said}; write it as {known.index[0]}")
     return table.assign(**{c: known[c].loc[table.image_id].to_numpy() for c in known})
 
-
+# %% ../../nbs/blocks/descriptions.ipynb #60d15b7d
 def read_descriptions(
     index: pd.DataFrame,  # of a run: image_id, category, defect
     root: str | Path | None = None,  # of a data set, which may hold a `descriptions.csv` of its own
