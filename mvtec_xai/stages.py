@@ -64,9 +64,7 @@ class Stage:
     "One step of the decision."
 
     columns: tuple[str, ...] = ()  # that it adds to inspections.csv, from `Inspection.to_dict`
-    later_columns: tuple[
-        str, ...
-    ] = ()  # as well, at the table's end: for what came after the table was known
+    later_columns: tuple[str, ...] = ()  # the same, of stages that came after the table was known
 
     @classmethod
     def load(cls, folder: Path, shared: Shared) -> "Stage":
@@ -228,10 +226,7 @@ def nearest_known(
 # %% ../nbs/stages.ipynb #4e46c956
 PLAN = "06_pipeline/pipeline.json"
 STAGES: dict[str, type[Stage] | str] = {"detect": Detect, "explain": Explain, "verify": Verify}
-STAGES |= {
-    "type": NameType,
-    "segment": "mvtec_xai.segment_stage:Segment",
-}  # a text: imported where it is listed
+STAGES |= {"type": NameType, "segment": "mvtec_xai.segment_stage:Segment"}  # a text is imported when listed
 
 
 def listed_stages(run: Path) -> dict[str, str]:

@@ -129,18 +129,13 @@ def reproduce(
 ) -> dict:
     "Bring the run up to date and return the manifest; PhaseError at the first phase that fails."
     phases = list(plan.reads)
-    chosen = [_phase(only, phases)] if only else phases
+    chosen = _installed([_phase(only, phases)] if only else phases, only, say)
     again = set(chosen if force else phases[phases.index(_phase(start, phases)) :] if start else [])
     path = plan.run / "manifest.json"
     with locked(plan.run, "reproducing into"):
         manifest = json.loads(path.read_text()) if path.is_file() else {"phases": {}}
         manifest |= about(plan)
         for number, phase in enumerate(chosen, 1):
-            if (lacking := lacking_packages(phase)) and only:
-                raise ValueError(lacking)
-            if lacking:
-                say(f"[{number}/{len(chosen)}] {phase:<15} left out. {lacking}")
-                continue
             _check_inputs(plan, phase)
             line = f"[{number}/{len(chosen)}] {phase:<15}"
             if phase not in again and is_done(plan, phase, manifest["phases"].get(phase)):
@@ -154,6 +149,16 @@ def reproduce(
             write_json(path, manifest)
             say(f"{line} {record['seconds']:.0f} s")
     return manifest
+
+# %% ../../nbs/tools/reproduce.ipynb #d44637a3
+def _installed(phases: Sequence[str], only: str | None, say) -> list[str]:
+    "Leave out the phases whose packages are not there, and say so; ValueError where it is the one asked for."
+    lacking = {phase: why for phase in phases if (why := lacking_packages(phase))}
+    if lacking and only:
+        raise ValueError(lacking.popitem()[1])
+    for phase, why in lacking.items():
+        say(f"{phase} is left out. {why}")
+    return [phase for phase in phases if phase not in lacking]
 
 # %% ../../nbs/tools/reproduce.ipynb #fbd5c1a4
 def _phase(number: str, phases: Sequence[str]) -> str:
