@@ -22,7 +22,6 @@ from .blocks.examples import Examples
 from .blocks.images import to_tensor
 from .blocks.memory import BANKS, MemoryBank, first_half, pick_depth
 from .blocks.protocol import pair_splits
-from .gradcam import best_iou_threshold
 from .segmentation import SegmentationConfig, describe_levels, resize_maps, segment, train_decoder
 
 # %% ../nbs/segmentation_study.ipynb #2e61e76b
@@ -145,7 +144,13 @@ def fit_cut(
 ) -> float:
     "Find the value from which on marked regions overlap best with the masks, in the mean over images."
     levels = np.unique(np.quantile(maps[masks], np.linspace(0.01, 0.9, 45)))  # where defects are
-    return best_iou_threshold(maps, masks, levels)
+    overlap = np.zeros(len(levels))
+    for own, mask in zip(maps, masks, strict=True):
+        reached = np.searchsorted(levels, own, side="right")  # how many of the levels
+        counts = (np.bincount(reached[part], minlength=len(levels) + 1) for part in (mask, ~mask))
+        inside, outside = (count[::-1].cumsum()[::-1][1:] for count in counts)
+        overlap += inside / (mask.sum() + outside)
+    return float(levels[overlap.argmax()])
 
 
 def cuts_by_fold(
