@@ -55,7 +55,7 @@ def category_of(
     remedy = "" if given else ", or let the run tell them apart: `mvtec-xai reproduce --only 10`"
     raise ValueError(f"{path or 'array'}: {found}; name one of {', '.join(known)} (--category){remedy}")
 
-
+# %% ../nbs/06_pipeline.ipynb #70f2b0d5
 def hinted_category(
     path: str | Path | None,
     pipeline: Stored,
@@ -126,7 +126,7 @@ def extract(pipeline: Stored, images: Sequence[np.ndarray]) -> list[list[Tensor]
         found += [[m[k : k + 1] for m in maps] for k in range(len(x))]
     return found
 
-
+# %% ../nbs/06_pipeline.ipynb #d38d33a5
 def decide(pipeline: Stored, images: Sequence[Ready], clock: "Clock") -> list[Task]:
     "Take a batch through all stages."
     features = extract(pipeline, [i.image for i in images])

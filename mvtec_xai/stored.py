@@ -117,10 +117,10 @@ class OlderNames:
         warnings.warn("InspectionPipeline.save is now save_pretrained", DeprecationWarning, stacklevel=2)
         return self.save_pretrained(folder)
 
-# %% ../nbs/stored.ipynb #ddd35b54
+# %% ../nbs/stored.ipynb #39d0c942
 RECOGNISED = "10_category"  # the folder of what tells categories apart, where there is one
 
-
+# %% ../nbs/stored.ipynb #ddd35b54
 class Stored(OlderNames):
     "What can be loaded from a folder and saved to another."
 
@@ -128,8 +128,7 @@ class Stored(OlderNames):
     files: dict[Path, int] = {}  # read from there, with their times of change
 
     def __init__(self, shared: Shared, stages: dict[str, Stage], recogniser: Recogniser | None = None):
-        self.shared, self.stages = shared, stages
-        self.recogniser = recogniser  # of categories; None: they have to be named
+        self.shared, self.stages, self.recogniser = shared, stages, recogniser
 
     @classmethod
     def from_pretrained(
@@ -142,10 +141,10 @@ class Stored(OlderNames):
         folder = check_format(Path(folder))
         with files_read() as files:
             shared = load_shared(folder, device, dtype)
-            recogniser = load_recogniser(folder / RECOGNISED, shared.categories)
-            pipeline = cls(shared, load_stages(folder, shared), recogniser)
-        kept = {f.relative_to(folder): f.stat().st_mtime_ns for f in files}
-        pipeline.source, pipeline.files = folder, kept
+            told_apart = load_recogniser(folder / RECOGNISED, shared.categories)
+            pipeline = cls(shared, load_stages(folder, shared), told_apart)
+        pipeline.source = folder
+        pipeline.files = {f.relative_to(folder): f.stat().st_mtime_ns for f in files}
         return pipeline
 
     def save_pretrained(self, folder: str | Path) -> Path:

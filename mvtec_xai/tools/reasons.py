@@ -42,7 +42,7 @@ def category_step(inspection: Inspection, shape: tuple[int, int], words: Words) 
     said += [words("squeezed")] if max(shape) > 1.1 * min(shape) else []
     return Step(words("category_step"), " ".join(said))
 
-
+# %% ../../nbs/tools/reasons.ipynb #4fc9465a
 def _which(inspection: Inspection, words: Words) -> list[str]:
     "The category, who says so, and what the image looks like instead."
     i = inspection
