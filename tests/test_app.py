@@ -143,7 +143,7 @@ def upload(page, *paths) -> None:
 
 def inspect(page, words, category: str = "") -> None:
     if category:
-        page.get_by_label(words("choose"), exact=True).click()
+        page.get_by_label(words("choose_or_not"), exact=True).click()
         page.get_by_role("option", name=category).click()
     page.get_by_role("button", name=words("inspect"), exact=True).click()
 
@@ -160,13 +160,25 @@ def test_a_file_is_refused_with_a_reason_in_the_language_of_the_page(page, serve
     reasons.append(words("too_large", name="bomb.png", most=100))
     expect(page.locator("#dropped .problem")).to_have_text(reasons)
     inspect(page, words)
-    expect(page.locator("#result .problem")).to_have_text(words("no_category"))
+    expect(page.locator("#result .problem")).to_have_text(reasons[0])  # nobody has to choose a category
     page.locator("#upload").get_by_role("button", name=words("remove")).first.click()
     expect(page.locator("#dropped .problem")).to_have_text(reasons[1:])
     inspect(page, words, "lid")
     expect(page.locator("#strip .thumbnail-item")).to_have_count(2)
     expect(page.locator("#result .problem")).to_have_text(reasons[1])
     assert page.locator("#result .verdict").count() == 0
+
+
+def test_a_part_is_recognised_by_its_image(page, served, own, tmp_path):
+    shutil.copy(own / "lid" / "test" / "good" / "000.png", tmp_path / "part.png")
+    Image.effect_noise((64, 64), 90).save(tmp_path / "noise.png")
+    upload(page, tmp_path / "part.png", tmp_path / "noise.png")
+    inspect(page, served[1])
+    page.wait_for_selector("#download", state="visible")
+    told = served[1]("category_told", p="#").split(":")[0]
+    assert "lid." in page.locator("#result").inner_text() and told in page.locator("#result").inner_text()
+    page.locator("#next").click()
+    expect(page.locator("#result .verdict")).to_contain_text(served[1]("none_means"))
 
 
 def test_several_images_stand_in_a_queue_and_their_table_is_saved(page, served, own, tmp_path):

@@ -80,6 +80,22 @@ def texts(found) -> list[str]:
     return [text.replace("\u00a0", " ") for text in found.all_text_contents()]
 
 
+def test_a_card_says_which_part_it_is(opened):
+    refused = line("noise.png", "unfamiliar", None, category="") | {"category_source": "model"}
+    lines = [
+        refused | {"category_suggested": "pill", "category_confidence": 0.9},
+        line("box.png", "unfamiliar", None) | {"category_source": "folder", "category_suggested": "pill"},
+        line("flat.png", "normal", 0.01) | {"category_source": "model", "category_confidence": 0.93},
+    ]
+    page, _, said = opened(lines)
+    cards = page.locator("article").all_inner_texts()
+    assert "None of the parts that the run knows; the nearest is pill" in cards[0]
+    assert "It looks like pill" in cards[1] and "NaN" not in "".join(cards)
+    assert "recognised by its image, 93" in cards[2] and not said
+    page.locator("#sort").select_option("doubt")
+    assert page.locator("article").count() == 3
+
+
 def test_what_a_person_must_decide_comes_first(opened):
     page, asked, said = opened(LINES)
     assert names(page) == ["doubtful.png", "clear.png", HARM, "broken.png", "settled.png", "calm.png"]

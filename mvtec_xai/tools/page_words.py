@@ -9,7 +9,7 @@ __all__ = ['ENGLISH', 'SPANISH', 'PAGE']
 ENGLISH = {
     "title": "Inspect a part",
     "intro": "Drop images and choose their category, or take an example. Everything stays on this machine.",
-    "drop": "Images of parts, up to {most} of one category",
+    "drop": "Images of parts, up to {most}",
     "choose": "Category",
     "choose_or_not": "Category; without one it is recognised by the image",
     "inspect": "Inspect",
@@ -58,7 +58,7 @@ ENGLISH |= {
 SPANISH = {
     "title": "Inspeccionar una pieza",
     "intro": "Suelte imágenes y elija su categoría, o tome un ejemplo. Todo se queda en esta máquina.",
-    "drop": "Imágenes de piezas, hasta {most} de una categoría",
+    "drop": "Imágenes de piezas, hasta {most}",
     "choose": "Categoría",
     "choose_or_not": "Categoría; si no se elige, se reconoce por la imagen",
     "inspect": "Inspeccionar",
