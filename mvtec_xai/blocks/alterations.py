@@ -14,7 +14,6 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms.v2 import functional as transforms
 
 from .augmentation import Augmentation, random_grid, resample
 
@@ -56,13 +55,19 @@ def lighter(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
 
 def blurred(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
     "Blur images (n, 3, h, w) by a Gaussian of a hundredth of their side."
+    from torchvision.transforms.v2.functional import (
+        gaussian_blur,
+    )  # takes seconds, and only learning needs it
+
     sigma = images.shape[-1] / 100
-    return transforms.gaussian_blur(images, 2 * round(3 * sigma) + 1, sigma)
+    return gaussian_blur(images, 2 * round(3 * sigma) + 1, sigma)
 
 
 def grey(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
     "Take the colour from images (n, 3, h, w)."
-    return transforms.rgb_to_grayscale(images, 3)
+    from torchvision.transforms.v2.functional import rgb_to_grayscale
+
+    return rgb_to_grayscale(images, 3)
 
 # %% ../../nbs/blocks/alterations.ipynb #de3b36da
 TABLES = np.array([(0.2, 0.35, 0.6), (0.25, 0.5, 0.3), (0.6, 0.35, 0.25), (0.75, 0.7, 0.3)], np.float32)
