@@ -124,7 +124,7 @@ def forget_category(folder: Path, name: str) -> None:
         raise ValueError(f"{folder}: no category {name!r}; there are {', '.join(known) or 'none'}")
     name, places = known[composed(name)], dict(plan["stages"])
     own = f"{places['detect']}/{name}/", f"{places['verify']}/{name}/", f"{places['type']}/{name}."
-    own = (*own, f"{RECOGNISED}/{name}.")
+    own = (*own, f"{RECOGNISED}/{name}.safetensors")
     gone = [f for f in plan["files"] if f.startswith(own)]
     plan |= {
         "categories": [c for c in plan["categories"] if c != name],
