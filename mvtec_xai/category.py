@@ -182,5 +182,6 @@ def learn_looks(
     "Learn what a category looks like."
     chosen = np.random.default_rng(seed).permutation(len(images))[:COPIED]
     copies = pool_altered(extractor, images[np.sort(chosen)], seed)
-    vectors = torch.cat([pool_images(extractor, to_tensor(images)), *copies.values()])
+    parts = np.array_split(images, -(-len(images) // 16))  # as floats, all at once would fill the memory
+    vectors = torch.cat([*(pool_images(extractor, to_tensor(part)) for part in parts), *copies.values()])
     return fit_looks(vectors, np.r_[np.arange(len(images)), np.tile(np.sort(chosen), len(copies))])

@@ -123,7 +123,7 @@ def forget_category(folder: Path, name: str) -> None:
     if composed(name) not in known:
         raise ValueError(f"{folder}: no category {name!r}; there are {', '.join(known) or 'none'}")
     name, places = known[composed(name)], dict(plan["stages"])
-    own = f"{places['detect']}/{name}/", f"{places['verify']}/{name}/", f"{RECOGNISED}/{name}."
+    own = f"{places['detect']}/{name}/", f"{places['verify']}/{name}/", f"{RECOGNISED}/{name}.safetensors"
     own += tuple(f"{place}/{name}." for place in listed_stages(folder).values())
     gone = [f for f in plan["files"] if f.startswith(own)]
     plan |= {
