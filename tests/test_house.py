@@ -21,7 +21,7 @@ MODULES = sorted(p for p in (ROOT / "mvtec_xai").rglob("*.py") if p.name not in 
 ORDER = [  # who may import whom: what comes earlier, never what comes later
     *("blocks", "sample", "data", "classifier", "gradcam", "explanation_study", "faithfulness"),
     *("autoencoder", "good_parts", "contrastive", "type_study", "new_types", "learning", "atlas"),
-    *("search", "semantic", "semantic_study", "search_measures", "unseen_words"),
+    *("search", "looks", "semantic", "semantic_study", "search_measures", "unseen_words"),
     *(
         "inspection",
         "stages",

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-# %% ../../nbs/tools/search_command.ipynb #c208f466
+# %% ../../nbs/tools/search_command.ipynb #87c24643
 def search_command(
     run: Annotated[Path, typer.Option(help="Finished run, or a saved pipeline, with phase 13.")],
     text: Annotated[str, typer.Argument(help="What the defect looks like, in words.")] = "",
