@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['VECTOR', 'pack_vector', 'inspected_index', 'Asked', 'Searching']
 
-# %% ../nbs/searching.ipynb #88781f43
+# %% ../nbs/searching.ipynb #6a70ffdb
 import base64
 import json
 from functools import cached_property
@@ -20,9 +20,8 @@ from .blocks.runs import atomic_path, write_table
 from .blocks.sentences import SentenceEncoder
 from .describing import Describe
 from .search import Found, Searchable, both_together
-from .semantic import question
 
-# %% ../nbs/searching.ipynb #4e8221b5
+# %% ../nbs/searching.ipynb #0eef14b8
 VECTOR = "semantic_vector"  # in a line of inspections.jsonl
 
 
@@ -45,7 +44,7 @@ def _gather(lines: Path, out: Path) -> None:
         np.save(tmp, np.stack(vectors).astype(np.float32) if vectors else np.zeros((0, 0), np.float32))
     write_table(out / "search.parquet", table)
 
-# %% ../nbs/searching.ipynb #49f47c76
+# %% ../nbs/searching.ipynb #ac914b12
 def inspected_index(out: str | Path) -> Searchable:
     "Read what an inspection has kept in OUT; FileNotFoundError or ValueError if there is nothing to search."
     out, lines = Path(out), Path(out) / "inspections.jsonl"
@@ -62,7 +61,7 @@ def inspected_index(out: str | Path) -> Searchable:
         raise ValueError(f"{out}: {why}; run `mvtec-xai reproduce --only 13`, then inspect again")
     return found
 
-# %% ../nbs/searching.ipynb #fb26b037
+# %% ../nbs/searching.ipynb #582617a3
 class Asked:
     "What a question is made of, given `stages`, `inspect` and `source`."
 
@@ -85,12 +84,9 @@ class Asked:
         if inspection.semantic_vector is None:
             found = f"{inspection.path or 'the example'}: judged {inspection.verdict}, category {inspection.category}"
             raise ValueError(f"{found}; an example must show a defect, of a category that phase 13 knows")
-        placed = torch.from_numpy(inspection.semantic_vector).float()[
-            : self._describe.semantic.space.text.shape[1]
-        ]
-        return question(self._describe.semantic.space, placed[None])[0]
+        return self._describe.semantic.spaces.example(torch.from_numpy(inspection.semantic_vector).float())
 
-# %% ../nbs/searching.ipynb #92b3522d
+# %% ../nbs/searching.ipynb #66a1a6b2
 class Searching(Asked):
     "What can be searched."
 
@@ -103,11 +99,11 @@ class Searching(Asked):
         category: str | None = None,  # search this one only; the example's, where its folder does not tell
     ) -> list[Found]:
         "Find images by words, by an example or by both; ValueError if neither is given or nothing can be searched."
-        space, asked = self._describe.semantic.space, []
+        spaces, asked = self._describe.semantic.spaces, []
         if text is not None and not text.strip():
             raise ValueError("the words to search by are empty; write what the defect looks like")
         if text:
-            asked.append(question(space, space.texts(self._sentences([text])))[0])
+            asked.append(spaces.question(self._sentences([text]))[0])
         if image is not None:
             asked.append(self._like(image, category))
         wanted = both_together(asked)

@@ -6,7 +6,7 @@
 __all__ = ['Fold', 'types_of', 'Gathered', 'Material', 'Lesson', 'score_space', 'by_nearest_sentence', 'by_two_classifiers',
            'by_type_names', 'lesson_for', 'fit_folds', 'cross_fit_scores', 'score_methods', 'make_up_material']
 
-# %% ../nbs/semantic_study.ipynb #12a80626
+# %% ../nbs/semantic_study.ipynb #10a0104f
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,14 +16,14 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from .semantic import WordSpace, fit_ridge, know_types, question, signature, train_space
+from .semantic import OWN, Spaces, WordSpace, fit_ridge, know_types, train_space
 
 # %% ../nbs/semantic_study.ipynb #fff2d00e
 def types_of(table: pd.DataFrame) -> np.ndarray:
     "Name what each row of category and defect is of: category/defect (n,)."
     return (table.category + "/" + table.defect).to_numpy(str)
 
-# %% ../nbs/semantic_study.ipynb #5d89c91d
+# %% ../nbs/semantic_study.ipynb #e61ee0f0
 @dataclass
 class Gathered:
     "Test images and sentences, with what is known of each."
@@ -49,7 +49,7 @@ class Gathered:
         "category/defect of each sentence (m,)."
         return types_of(self.sentences)
 
-# %% ../nbs/semantic_study.ipynb #f3027e35
+# %% ../nbs/semantic_study.ipynb #3caba0a6
 class Material(Gathered):
     "What is gathered, with what may be learned from it."
 
@@ -68,7 +68,7 @@ class Material(Gathered):
         "Features (k, d) of image rows as they are found out-of-fold."
         return torch.stack([self.features[r][str(self.images.fold[r])] for r in rows])
 
-# %% ../nbs/semantic_study.ipynb #d744b0b5
+# %% ../nbs/semantic_study.ipynb #70da1143
 @dataclass
 class Lesson:
     "What a way may learn from, and what it is asked."
@@ -86,23 +86,21 @@ class Lesson:
     steps: int = 60
     seed: int = 0
 
-    def space(self, trained: bool = True, **given) -> WordSpace:
-        "Fit a space to the lesson."
-        own = {"vectors": self.vectors, "said_of": self.said_of} | given
-        about = self.x, self.category, self.types
-        space = WordSpace(self.x.shape[1], self.vectors.shape[1], self.categories)
-        fitted = fit_ridge(space, *about, **own)
+    def spaces(self, trained: bool = True, **given) -> Spaces:
+        "Fit both spaces to the lesson; `given` vectors and said_of in place of its own."
+        said = {"vectors": self.vectors, "said_of": self.said_of} | given
+        size = self.x.shape[1], said["vectors"].shape[1], self.categories
+        shown = self.x, self.category, self.types
+        known, new = (fit_ridge(WordSpace(*size), *shown, **said, own=own) for own in (OWN, 0.0))
         if trained:
-            fitted = train_space(fitted, *about, **own, steps=self.steps, seed=self.seed)
-        return know_types(fitted, own["vectors"], own["said_of"], self.types)
+            known = train_space(known, *shown, **said, steps=self.steps, seed=self.seed)
+        return Spaces(*(know_types(s, *said.values(), self.types) for s in (known, new)))
 
-# %% ../nbs/semantic_study.ipynb #93a14a52
-@torch.no_grad()
-def score_space(space: WordSpace, lesson: Lesson) -> np.ndarray:
+# %% ../nbs/semantic_study.ipynb #e3937448
+def score_space(spaces: Spaces, lesson: Lesson) -> np.ndarray:
     "Score the queries against the images asked for: (q, n)."
-    code = space.codes(lesson.asked_category)
-    asked = question(space, space.texts(lesson.queries))
-    return (asked @ signature(space, space.images(lesson.asked, code), code).T).numpy()
+    code = spaces.known.codes(lesson.asked_category)
+    return (spaces.question(lesson.queries) @ spaces.signature(lesson.asked, code).T).numpy()
 
 
 def _image_classifier(lesson: Lesson) -> tuple[np.ndarray, np.ndarray]:
@@ -121,7 +119,7 @@ def _image_classifier(lesson: Lesson) -> tuple[np.ndarray, np.ndarray]:
         found[rows[:, None], np.searchsorted(names, model.classes_)] = sure
     return found, names
 
-# %% ../nbs/semantic_study.ipynb #2443ef86
+# %% ../nbs/semantic_study.ipynb #9adde252
 def by_nearest_sentence(lesson: Lesson) -> np.ndarray:
     "Score by the type of the nearest sentence: (q, n)."
     sure, names = _image_classifier(lesson)
@@ -143,7 +141,7 @@ def by_two_classifiers(lesson: Lesson) -> np.ndarray:
 def by_type_names(lesson: Lesson, names: Mapping[str, Tensor]) -> np.ndarray:
     "Score by ridge regression from the names of types (w,) alone: (q, n)."
     kinds = [n for n in names if n in set(lesson.types)]
-    space = lesson.space(False, vectors=torch.stack([names[n] for n in kinds]), said_of=np.array(kinds))
+    space = lesson.spaces(False, vectors=torch.stack([names[n] for n in kinds]), said_of=np.array(kinds))
     return score_space(space, lesson)
 
 # %% ../nbs/semantic_study.ipynb #df86ce27
@@ -167,14 +165,14 @@ def lesson_for(
     )
     return lesson, asked
 
-# %% ../nbs/semantic_study.ipynb #dd0de03b
-Fold = tuple[Lesson, np.ndarray, WordSpace]  # what taught, the rows that are asked, and the space
+# %% ../nbs/semantic_study.ipynb #bd00f3a7
+Fold = tuple[Lesson, np.ndarray, Spaces]  # what taught, the rows that are asked, and the spaces
 
 
 def fit_folds(material: Material, trained: bool = True, left_out: Sequence[str] = (), **how) -> list[Fold]:
-    "Fit a space for the test of each fold."
+    "Fit spaces for the test of each fold."
     lessons = [lesson_for(material, f, left_out, **how) for f in sorted(material.images.fold.unique())]
-    return [(lesson, rows, lesson.space(trained)) for lesson, rows in lessons]
+    return [(lesson, rows, lesson.spaces(trained)) for lesson, rows in lessons]
 
 
 def cross_fit_scores(
@@ -188,7 +186,7 @@ def cross_fit_scores(
         scores[:, fold[1]] = answer(fold)
     return scores
 
-# %% ../nbs/semantic_study.ipynb #76704785
+# %% ../nbs/semantic_study.ipynb #1ac6029e
 def score_methods(
     material: Material,
     ridge: Sequence[Fold],
@@ -205,7 +203,7 @@ def score_methods(
     }
     return {name: cross_fit_scores(material, *way) for name, way in ways.items()}
 
-# %% ../nbs/semantic_study.ipynb #84343b2e
+# %% ../nbs/semantic_study.ipynb #843e4052
 def make_up_material(seed: int = 0) -> Material:
     "Make up material, to try things on: two categories of three types, three folds."
     generator, kinds = torch.Generator().manual_seed(seed), ["bent", "cut", "good", "poke"]

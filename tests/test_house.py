@@ -21,19 +21,10 @@ MODULES = sorted(p for p in (ROOT / "mvtec_xai").rglob("*.py") if p.name not in 
 ORDER = [  # who may import whom: what comes earlier, never what comes later
     *("blocks", "sample", "data", "classifier", "category", "gradcam", "explanation_study", "faithfulness"),
     *("autoencoder", "good_parts", "contrastive", "type_study", "new_types", "learning", "atlas"),
-    *("segmentation", "segmentation_study", "segmentation_scores", "search", "semantic", "semantic_study"),
-    *("search_measures", "unseen_words", "inspection", "stages", "segment_stage", "describing", "searching"),
-    *(
-        "stored",
-        "told",
-        "workshop",
-        "add_type",
-        "pipeline",
-        "left_out",
-        "generalisation",
-        "tools",
-        "__main__",
-    ),
+    *("segmentation", "segmentation_study", "segmentation_scores", "search", "looks", "semantic"),
+    *("semantic_study", "search_measures", "unseen_words", "inspection", "stages", "segment_stage"),
+    *("describing", "searching", "stored", "told", "workshop", "add_type", "pipeline", "left_out"),
+    *("generalisation", "tools", "__main__"),
 ]
 
 
