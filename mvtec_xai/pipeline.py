@@ -34,10 +34,10 @@ class Ready:
 
     path: str | None
     category: str  # empty: nobody has said
-    source: str  # who says so: given, folder or model
     image: np.ndarray  # (s, s, 3) uint8, as the network takes it
     pixels: np.ndarray  # (h, w, 3) uint8, to be shown
-    shape: tuple[int, int]  # (height, width) of the photograph
+    shape: tuple[int, int] | None = None  # (height, width) of the photograph
+    source: str = "given"  # who says what category it is: given, folder or model
 
 # %% ../nbs/06_pipeline.ipynb #9ca5f106
 def read_ready(
@@ -54,7 +54,7 @@ def read_ready(
         bits = depths.get(name) if name else common.pop() if len(common) == 1 else None
         pixels = to_rgb(image, bgr, bits)
         small = resize_image(pixels, pipeline.shared.image_size)
-        return Ready(path, name, source, small, small if path else pixels, pixels.shape[:2])
+        return Ready(path, name, small, small if path else pixels, pixels.shape[:2], source)
     except Exception as error:
         told = isinstance(error, ValueError)
         text = str(error) if told else f"{path or 'array'}: cannot be read ({type(error).__name__}: {error})"

@@ -83,7 +83,7 @@ def test_inspect_gives_one_row_an_image_and_an_error_its_own(program, own, finis
     assert done.returncode == 1, done.stderr
     with open(tmp_path / "out" / "inspections.csv", newline="") as table:
         rows = list(csv.DictReader(table))
-    assert list(rows[0]) == [*COLUMNS, *SIZES]
+    assert list(rows[0]) == [*COLUMNS, *SIZES, "description"]
     assert sorted(r["path"] for r in rows) == sorted(map(str, images.rglob("*.png")))
     assert [r["path"].rsplit("/", 1)[1] for r in rows if r["status"] == "error"] == ["broken.png"]
     assert {r["verdict"] for r in rows if r["status"] == "ok"} <= {"normal", "anomalous", "review"}
@@ -186,7 +186,7 @@ def test_saved_pipeline_needs_neither_run_nor_place(own, finished, tmp_path):
     )  # a saved one can be saved
     files = {p.relative_to(saved): p.read_bytes() for p in saved.rglob("*") if p.is_file()}
     assert files == {p.relative_to(again): p.read_bytes() for p in again.rglob("*") if p.is_file()}
-    assert {p.suffix for p in files} == {".json", ".safetensors"} and not [
+    assert {p.suffix for p in files} == {".json", ".parquet", ".safetensors"} and not [
         p for p in files if p.name.startswith("fold")
     ]
     assert not [

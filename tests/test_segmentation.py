@@ -55,7 +55,7 @@ def test_the_phase_keeps_maps_measures_and_a_stage(finished):
 
 def test_a_suspicious_part_is_outlined_and_one_without_outlines_says_so(eager, own):
     pipeline = InspectionPipeline.from_pretrained(eager)
-    assert list(pipeline.stages) == ["detect", "explain", "verify", "segment", "type"]
+    assert list(pipeline.stages) == ["detect", "explain", "verify", "segment", "type", "describe"]
     washer, lid = (pipeline.inspect(own / c / "test" / "good" / "000.png") for c in ("washer", "lid"))
     assert washer.suspicious and washer.mask.dtype == bool and washer.mask.shape == (64, 64)
     assert washer.to_dict()["defects"] == len(washer.extra["defect_list"]) > 0
@@ -75,7 +75,14 @@ def test_masks_coco_and_millimetres(eager, own, program, tmp_path):
     done = program("inspect", images, "--run", eager, "--out", out, *asked)
     assert done.returncode == 0, done.stderr
     (row,) = rows_in(out)
-    assert list(row) == [*COLUMNS, *SIZES, "defect_area_mm2", "largest_defect_mm2", "longest_side_mm"]
+    assert list(row) == [
+        *COLUMNS,
+        *SIZES,
+        "defect_area_mm2",
+        "largest_defect_mm2",
+        "longest_side_mm",
+        "description",
+    ]
     assert float(row["defect_area_mm2"]) == pytest.approx(float(row["defect_area"]) / 4, rel=1e-3)
     mask = np.asarray(Image.open(out / "masks" / "wide.png"))
     assert mask.shape == (120, 160) and set(np.unique(mask)) <= {0, 255} and mask.any()
@@ -102,7 +109,7 @@ def test_small_defects_are_tolerated_only_where_asked(eager, own, tmp_path):
 def test_a_run_without_the_phase_works_as_before(finished, own, program, tmp_path):
     run, out, image = tmp_path / "run", tmp_path / "out", own / "washer" / "test" / "good" / "000.png"
     shutil.copytree(finished, run, ignore=shutil.ignore_patterns(FOLDER))
-    assert list(InspectionPipeline.from_pretrained(run).stages) == ["detect", "explain", "verify", "type"]
+    assert list(InspectionPipeline.from_pretrained(run).stages) == ["detect", "explain", "verify", "type", "describe"]
     refused = program("inspect", image, "--run", run, "--out", out, "--category", "washer", "--coco")
     assert refused.returncode == 2 and "--coco: this run has learned no outlines" in refused.stderr
     done = program("inspect", image, "--run", run, "--out", out, "--category", "washer")
