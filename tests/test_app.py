@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from conftest import COLUMNS
+from conftest import COLUMNS, SIZES
 from PIL import Image
 from playwright.sync_api import expect
 
@@ -206,7 +206,11 @@ def test_several_images_stand_in_a_queue_and_their_table_is_saved(page, served, 
         page.locator("#download").click()
     with open(download.value.path(), newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == COLUMNS and [row["path"] for row in rows] == ["deep.png", "fake.png", "000.png"]
+    assert list(rows[0]) == [*COLUMNS, *SIZES, "description"] and [row["path"] for row in rows] == [
+        "deep.png",
+        "fake.png",
+        "000.png",
+    ]
     assert [row["status"] for row in rows] == ["ok", "error", "ok"]
     assert rows[1]["error"] == words("not_image", name="fake.png")
 

@@ -109,12 +109,18 @@ def test_small_defects_are_tolerated_only_where_asked(eager, own, tmp_path):
 def test_a_run_without_the_phase_works_as_before(finished, own, program, tmp_path):
     run, out, image = tmp_path / "run", tmp_path / "out", own / "washer" / "test" / "good" / "000.png"
     shutil.copytree(finished, run, ignore=shutil.ignore_patterns(FOLDER))
-    assert list(InspectionPipeline.from_pretrained(run).stages) == ["detect", "explain", "verify", "type", "describe"]
+    assert list(InspectionPipeline.from_pretrained(run).stages) == [
+        "detect",
+        "explain",
+        "verify",
+        "type",
+        "describe",
+    ]
     refused = program("inspect", image, "--run", run, "--out", out, "--category", "washer", "--coco")
     assert refused.returncode == 2 and "--coco: this run has learned no outlines" in refused.stderr
     done = program("inspect", image, "--run", run, "--out", out, "--category", "washer")
     assert done.returncode == 0, done.stderr
-    assert list(rows_in(out)[0]) == COLUMNS
+    assert list(rows_in(out)[0]) == [*COLUMNS, "description"]
 
 
 def test_what_is_learned_later_has_no_outline_and_forgetting_takes_it_along(eager, own, tmp_path):
