@@ -38,7 +38,7 @@ def doctored(finished, own, tmp_path_factory):
     index.loc[defect, "defect"] = other
     write_table(path, index)
     plan = Plan(ROOT / "nbs", run, run / "figures", data=str(own), overrides=TINY)
-    for phase in ("01", "02", "03", "04", "11"):
+    for phase in ("01", "02", "03", "04", "06", "11"):
         reproduce(plan, only=phase)
     return run, index.image_id[defect], index.image_id[good]
 

@@ -62,6 +62,7 @@ SPANISH |= {
     "deeplabv3plus": "DeepLabV3+",
     "gradcam": "Grad-CAM",
     "distances": "distancias a piezas buenas",
+    "autoencoder": "autocodificador",
     "pointing game": "juego de señalar",
     "chosen": "elegido",
     "gradcam_last_stage": "Grad-CAM, última etapa",
