@@ -171,7 +171,7 @@ def load_recogniser(folder: str | Path, categories: list[str]) -> Recogniser | N
     looks = {c: Looks(own["known"].float(), own["limit"].item()) for c, own in kept.items()}
     return Recogniser(looks, settings["sharpness"]) if looks else None
 
-# %% ../nbs/10_category.ipynb #fc01f6ca
+# %% ../nbs/10_category.ipynb #e75a06b4
 COPIED = 8  # images of a category, of which altered copies are made
 ROOM = 1.4  # times the limit, where it was learned from good parts only
 
@@ -188,4 +188,5 @@ def learn_looks(
     parts = np.array_split(images, -(-len(images) // 16))  # as floats, all at once would fill the memory
     vectors = torch.cat([*(pool_images(extractor, to_tensor(part)) for part in parts), *copies.values()])
     found = fit_looks(vectors, np.r_[np.arange(len(images)), np.tile(np.sort(chosen), len(copies))])
-    return Looks(found.known, found.limit * (ROOM if good_only else 1.0))
+    room = ROOM if good_only and len(images) > 1 else 1.0
+    return Looks(found.known, found.limit * room)
