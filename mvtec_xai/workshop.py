@@ -108,7 +108,8 @@ def add_looks(folder: Path, extractor: FeatureExtractor, lessons: Lessons, seed:
     "Let the saved pipeline in `folder` recognise a category, if it tells categories apart."
     if (folder / RECOGNISED / "config.json").is_file():
         name, plan = lessons.index.category.iloc[0], read_json(folder / PLAN)
-        file = save_looks(folder / RECOGNISED, name, learn_looks(extractor, lessons.images, seed))
+        looks = learn_looks(extractor, lessons.images, bool(lessons.good.all()), seed)
+        file = save_looks(folder / RECOGNISED, name, looks)
         kept = {*plan["files"], file.relative_to(folder).as_posix()}
         write_json(folder / PLAN, plan | {"files": sorted(kept)})
 
