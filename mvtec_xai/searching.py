@@ -21,7 +21,7 @@ from .blocks.sentences import SentenceEncoder
 from .describing import Describe
 from .search import Found, Searchable, both_together
 
-# %% ../nbs/searching.ipynb #0eef14b8
+# %% ../nbs/searching.ipynb #f6d4f666
 VECTOR = "semantic_vector"  # in a line of inspections.jsonl
 
 
@@ -61,7 +61,7 @@ def inspected_index(out: str | Path) -> Searchable:
         raise ValueError(f"{out}: {why}; run `mvtec-xai reproduce --only 13`, then inspect again")
     return found
 
-# %% ../nbs/searching.ipynb #582617a3
+# %% ../nbs/searching.ipynb #5b653fb9
 class Searching:
     "What can be searched, given `stages`, `inspect` and `source`."
 
@@ -85,13 +85,14 @@ class Searching:
         inspected: str | Path | None = None,  # OUT of an inspection; None: the images of the run
         k: int = 20,  # how many are wanted
         category: str | None = None,  # search this one only; the example's, where its folder does not tell
+        new: bool = False,  # do the words mean a type that the run has not learned?
     ) -> list[Found]:
         "Find images by words, by an example or by both; ValueError if neither is given or nothing can be searched."
         spaces, asked = self._describe.semantic.spaces, []
         if text is not None and not text.strip():
             raise ValueError("the words to search by are empty; write what the defect looks like")
         if text:
-            asked.append(spaces.question(self._sentences([text]))[0])
+            asked.append(spaces.question(self._sentences([text]), new)[0])
         if image is not None:
             asked.append(self._like(image, category))
         wanted = both_together(asked)

@@ -145,7 +145,7 @@ def word_prototypes(
     placed = space.texts(vectors)
     return F.normalize(torch.stack([placed[said_of == n].mean(dim=0) for n in names]), dim=1)
 
-# %% ../nbs/13_semantic.ipynb #edeb4900
+# %% ../nbs/13_semantic.ipynb #057a308c
 TEMPERATURE = 0.07
 KNOWN, WIDTH = 0.6, 0.1  # nearness to a type at which half of a question is put to the types; and how sharply
 
@@ -179,10 +179,10 @@ class Spaces:
         return torch.cat([there, best, sure], dim=1)
 
     @torch.no_grad()
-    def question(self, vectors: Tensor) -> Tensor:
-        "What a search asks with vectors (n, w) of sentences: (n, v)."
+    def question(self, vectors: Tensor, new: bool = False) -> Tensor:
+        "What a search asks with vectors (n, w) of sentences, which mean a `new` type for sure or perhaps: (n, v)."
         near = self.known.texts(vectors) @ self.known.prototypes.T
-        known = torch.sigmoid((near.amax(dim=1, keepdim=True) - KNOWN) / WIDTH)
+        known = torch.sigmoid((near.amax(dim=1, keepdim=True) - KNOWN) / WIDTH) * (not new)
         new = (1 - known) * torch.cat([self.new.texts(vectors), -torch.ones(len(near), 1)], dim=1)
         return torch.cat([new, known * (near / TEMPERATURE).softmax(dim=1)], dim=1)
 

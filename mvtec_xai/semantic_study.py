@@ -92,11 +92,11 @@ class Lesson:
             known = train_space(known, *shown, **said, steps=self.steps, seed=self.seed)
         return Spaces(*(know_types(s, *said.values(), self.types) for s in (known, new)))
 
-# %% ../nbs/semantic_study.ipynb #e3937448
-def score_space(spaces: Spaces, lesson: Lesson) -> np.ndarray:
+# %% ../nbs/semantic_study.ipynb #e596759c
+def score_space(spaces: Spaces, lesson: Lesson, new: bool = False) -> np.ndarray:
     "Score the queries against the images asked for: (q, n)."
     code = spaces.known.codes(lesson.asked_category)
-    return (spaces.question(lesson.queries) @ spaces.signature(lesson.asked, code).T).numpy()
+    return (spaces.question(lesson.queries, new) @ spaces.signature(lesson.asked, code).T).numpy()
 
 
 def _image_classifier(lesson: Lesson) -> tuple[np.ndarray, np.ndarray]:
@@ -199,7 +199,7 @@ def score_methods(
     }
     return {name: cross_fit_scores(material, *way) for name, way in ways.items()}
 
-# %% ../nbs/semantic_study.ipynb #843e4052
+# %% ../nbs/semantic_study.ipynb #dc57e485
 def make_up_material(seed: int = 0) -> Material:
     "Make up material, to try things on: two categories of three types, three folds."
     generator, kinds = torch.Generator().manual_seed(seed), ["bent", "cut", "good", "poke"]

@@ -38,7 +38,7 @@ def read_file(path: Path) -> pd.DataFrame:
             raise ValueError(f"{path}, line {wrong.idxmax() + 2}: {why}; write it there, or remove the line")
     return table
 
-# %% ../../nbs/blocks/descriptions.ipynb #1a69204f
+# %% ../../nbs/blocks/descriptions.ipynb #71e020e2
 NAMED = {"train": ("{defect} on {category}", "{category}, {defect}"), "test": ("{category} with {defect}",)}
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-# %% ../../nbs/tools/search_command.ipynb #87c24643
+# %% ../../nbs/tools/search_command.ipynb #bf09b5de
 def search_command(
     run: Annotated[Path, typer.Option(help="Finished run, or a saved pipeline, with phase 13.")],
     text: Annotated[str, typer.Argument(help="What the defect looks like, in words.")] = "",
@@ -25,6 +25,9 @@ def search_command(
     ] = None,
     category: Annotated[str | None, typer.Option(help="Search this one only.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for search.csv and index.html.")] = None,
+    new: Annotated[
+        bool, typer.Option("--new", metavar="", help="The words mean a type that the run has not learned.")
+    ] = False,
     language: Annotated[str, typer.Option(help="Of the page: en or es.")] = "en",
 ) -> None:
     "Find defects by words, by an example image, or by both."
@@ -37,7 +40,9 @@ def search_command(
     from mvtec_xai.tools.search import write_search
 
     try:
-        found = InspectionPipeline.from_pretrained(run).search(text or None, like, inspected, k, category)
+        found = InspectionPipeline.from_pretrained(run).search(
+            text or None, like, inspected, k, category, new
+        )
     except ModuleNotFoundError as error:  # it says what to install
         raise ValueError(str(error)) from error
     if out is not None:
