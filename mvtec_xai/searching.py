@@ -21,7 +21,7 @@ from .blocks.sentences import SentenceEncoder
 from .describing import Describe
 from .search import Found, Searchable, both_together
 
-# %% ../nbs/searching.ipynb #f6d4f666
+# %% ../nbs/searching.ipynb #ff3fae2d
 VECTOR = "semantic_vector"  # in a line of inspections.jsonl
 
 
@@ -44,7 +44,7 @@ def _gather(lines: Path, out: Path) -> None:
         np.save(tmp, np.stack(vectors).astype(np.float32) if vectors else np.zeros((0, 0), np.float32))
     write_table(out / "search.parquet", table)
 
-
+# %% ../nbs/searching.ipynb #d1c29c98
 def inspected_index(out: str | Path) -> Searchable:
     "Read what an inspection has kept in OUT; FileNotFoundError or ValueError if there is nothing to search."
     out, lines = Path(out), Path(out) / "inspections.jsonl"
@@ -61,22 +61,42 @@ def inspected_index(out: str | Path) -> Searchable:
         raise ValueError(f"{out}: {why}; run `mvtec-xai reproduce --only 13`, then inspect again")
     return found
 
-# %% ../nbs/searching.ipynb #5b653fb9
+# %% ../nbs/searching.ipynb #3a7759b7
+def _describing(pipeline) -> Describe:
+    "The stage that knows the words; ValueError if there is none."
+    if "describe" not in pipeline.stages:
+        remedy = "run `mvtec-xai reproduce --only 13` on its run, and load that"
+        raise ValueError(
+            f"{pipeline.source or 'this pipeline'}: has no phase 13, which search needs; {remedy}"
+        )
+    return pipeline.stages["describe"]
+
+
+def _like(pipeline, image, category: str | None) -> Tensor:
+    "What an example image asks for."
+    inspection = pipeline.inspect(image, category)
+    if inspection.semantic_vector is None:
+        found = (
+            f"{inspection.path or 'the example'}: judged {inspection.verdict}, category {inspection.category}"
+        )
+        raise ValueError(f"{found}; an example must show a defect, of a category that phase 13 knows")
+    return _describing(pipeline).semantic.spaces.example(torch.from_numpy(inspection.semantic_vector).float())
+
+# %% ../nbs/searching.ipynb #29518128
+def _there(pipeline, inspected: str | Path | None, width: int) -> Searchable:
+    "What is searched; ValueError if it was made with another run."
+    found = inspected_index(inspected) if inspected else _describing(pipeline).index
+    if found.vectors.shape[1] != width:
+        raise ValueError(f"{inspected}: was inspected with another run; inspect again with this one")
+    return found
+
+# %% ../nbs/searching.ipynb #c66878b1
 class Searching:
     "What can be searched, given `stages`, `inspect` and `source`."
 
     @cached_property
     def _sentences(self) -> SentenceEncoder:
         return SentenceEncoder()
-
-    @property
-    def _describe(self) -> Describe:
-        if "describe" not in self.stages:
-            remedy = "run `mvtec-xai reproduce --only 13` on its run, and load that"
-            raise ValueError(
-                f"{self.source or 'this pipeline'}: has no phase 13, which search needs; {remedy}"
-            )
-        return self.stages["describe"]
 
     def search(
         self,
@@ -88,25 +108,14 @@ class Searching:
         new: bool = False,  # do the words mean a type that the run has not learned?
     ) -> list[Found]:
         "Find images by words, by an example or by both; ValueError if neither is given or nothing can be searched."
-        spaces, asked = self._describe.semantic.spaces, []
+        spaces, asked = _describing(self).semantic.spaces, []
         if text is not None and not text.strip():
             raise ValueError("the words to search by are empty; write what the defect looks like")
         if text:
             asked.append(spaces.question(self._sentences([text]), new)[0])
         if image is not None:
-            asked.append(self._like(image, category))
+            asked.append(_like(self, image, category))
         wanted = both_together(asked)
         if category is not None:
             self.category_of(None, category)
-        there = inspected_index(inspected) if inspected else self._describe.index
-        if there.vectors.shape[1] != len(wanted):
-            raise ValueError(f"{inspected}: was inspected with another run; inspect again with this one")
-        return there.search(wanted, k, category)
-
-    def _like(self, image, category: str | None) -> Tensor:
-        "What an example image asks for."
-        inspection = self.inspect(image, category)
-        if inspection.semantic_vector is None:
-            found = f"{inspection.path or 'the example'}: judged {inspection.verdict}, category {inspection.category}"
-            raise ValueError(f"{found}; an example must show a defect, of a category that phase 13 knows")
-        return self._describe.semantic.spaces.example(torch.from_numpy(inspection.semantic_vector).float())
+        return _there(self, inspected, len(wanted)).search(wanted, k, category)

@@ -129,18 +129,13 @@ def reproduce(
 ) -> dict:
     "Bring the run up to date and return the manifest; PhaseError at the first phase that fails."
     phases = list(plan.reads)
-    chosen = [_phase(only, phases)] if only else phases
+    chosen = _possible([_phase(only, phases)] if only else phases, only, say)
     again = set(chosen if force else phases[phases.index(_phase(start, phases)) :] if start else [])
     path = plan.run / "manifest.json"
     with locked(plan.run, "reproducing into"):
         manifest = json.loads(path.read_text()) if path.is_file() else {"phases": {}}
         manifest |= about(plan)
         for number, phase in enumerate(chosen, 1):
-            if (lacking := lacking_packages(phase)) and only:
-                raise ValueError(lacking)
-            if lacking:
-                say(f"[{number}/{len(chosen)}] {phase:<15} left out. {lacking}")
-                continue
             _check_inputs(plan, phase)
             line = f"[{number}/{len(chosen)}] {phase:<15}"
             if phase not in again and is_done(plan, phase, manifest["phases"].get(phase)):
@@ -173,6 +168,16 @@ def _check_inputs(plan: Plan, phase: str) -> None:
     if missing := [p for p in plan.reads[phase] if not (plan.run / p).is_dir()]:
         lacking = f"{phase} reads {', '.join(missing)}, which {plan.run} does not have"
         raise FileNotFoundError(f"{lacking}; run `mvtec-xai reproduce --only {missing[0][:2]}` first")
+
+
+def _possible(phases: Sequence[str], only: str | None, say) -> list[str]:
+    "Those of `phases` whose packages are here; what is left out is said, or ValueError if it was asked for alone."
+    lacking = {phase: told for phase in phases if (told := lacking_packages(phase))}
+    if only and lacking:
+        raise ValueError(lacking[phases[0]])
+    for told in lacking.values():
+        say(f"left out: {told}")
+    return [phase for phase in phases if phase not in lacking]
 
 # %% ../../nbs/tools/reproduce.ipynb #cell024
 def summary(plan: Plan, manifest: dict) -> str:
