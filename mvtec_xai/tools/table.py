@@ -18,8 +18,7 @@ from ..pipeline import InspectionPipeline
 def columns(pipeline: InspectionPipeline) -> list[str]:
     "List the columns of inspections.csv, in order."
     declared = [name for stage in pipeline.stages.values() for name in stage.columns]
-    later = [name for stage in pipeline.stages.values() for name in stage.later_columns]
-    return ["path", "status", "error", "category", *declared, "ms", *later]
+    return ["path", "status", "error", "category", *declared, "ms"]
 
 
 @contextmanager
