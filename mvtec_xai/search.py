@@ -54,7 +54,7 @@ class Found:
         "Return all of it, ready for JSON or a table."
         return asdict(self)
 
-# %% ../nbs/search.ipynb #8940c7eb
+# %% ../nbs/search.ipynb #a004e098
 @dataclass
 class Searchable:
     "Images that can be searched."

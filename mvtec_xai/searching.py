@@ -44,7 +44,7 @@ def _gather(lines: Path, out: Path) -> None:
         np.save(tmp, np.stack(vectors).astype(np.float32) if vectors else np.zeros((0, 0), np.float32))
     write_table(out / "search.parquet", table)
 
-# %% ../nbs/searching.ipynb #65605041
+# %% ../nbs/searching.ipynb #8a6c02f6
 def inspected_index(out: str | Path) -> Searchable:
     "Read what an inspection has kept in OUT; FileNotFoundError or ValueError if there is nothing to search."
     out, lines = Path(out), Path(out) / "inspections.jsonl"
@@ -61,7 +61,7 @@ def inspected_index(out: str | Path) -> Searchable:
         raise ValueError(f"{out}: {why}; run `mvtec-xai reproduce --only 13`, then inspect again")
     return found
 
-# %% ../nbs/searching.ipynb #86d28bf4
+# %% ../nbs/searching.ipynb #426748a9
 def _describing(pipeline) -> Describe:
     "The stage that knows the words; ValueError if there is none."
     if "describe" not in pipeline.stages:

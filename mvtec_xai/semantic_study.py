@@ -222,7 +222,7 @@ def score_methods(
     }
     return {name: cross_fit_scores(material, *way) for name, way in ways.items()}
 
-# %% ../nbs/semantic_study.ipynb #2ee7cecb
+# %% ../nbs/semantic_study.ipynb #83dfc575
 def make_up_material(seed: int = 0) -> Material:
     "Make up material, to try things on: two categories of three types, three folds."
     generator, kinds = torch.Generator().manual_seed(seed), ["bent", "cut", "good", "poke"]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CALLED_NEW', 'name_by_words', 'leave_types_out', 'evaluate_unseen', 'evaluate_names']
 
-# %% ../nbs/unseen_words.ipynb #899563fe
+# %% ../nbs/unseen_words.ipynb #e98f1a61
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,7 +51,7 @@ def _nearest(
     near[torch.from_numpy(lesson.asked_category[:, None] != category)] = -np.inf
     return np.array([names[k].split("/", 1)[1] for k in near.argmax(dim=1)])
 
-# %% ../nbs/unseen_words.ipynb #fe7e5745
+# %% ../nbs/unseen_words.ipynb #249df459
 def leave_types_out(
     material: Material, shots: Sequence[int], trained: bool = True, **how
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -72,12 +72,12 @@ def leave_types_out(
         named += [_name_left(material, fold, left, shots, how.get("seed", 0)) for fold in folds]
     return pd.concat(queries, ignore_index=True), pd.concat(named, ignore_index=True)
 
-# %% ../nbs/unseen_words.ipynb #f395dc9c
+# %% ../nbs/unseen_words.ipynb #5b0bf10b
 CALLED_NEW = (
     0.2  # share of known defects that may be given a new type's name, set on a fold that did not teach
 )
 
-# %% ../nbs/unseen_words.ipynb #0f367975
+# %% ../nbs/unseen_words.ipynb #1b8f5072
 @torch.no_grad()
 def _name_left(
     material: Material, fold: Fold, left: Sequence[str], shots: Sequence[int], seed: int
@@ -143,7 +143,7 @@ def _few(material: Material, space: WordSpace, kind: str, fold: int, count: int,
     x, _ = material.teaching(chosen, fold)
     return space.images(x, space.codes([kind.split("/", 1)[0]] * len(x))).mean(dim=0)
 
-# %% ../nbs/unseen_words.ipynb #b24b27b1
+# %% ../nbs/unseen_words.ipynb #16896b62
 def evaluate_unseen(queries: pd.DataFrame, material: Material, seed: int = 0) -> pd.DataFrame:
     "Evaluate searches for types left out: a row for each way to ask, type and language, then the means over types."
     of_type = pd.Series(material.types).value_counts()
@@ -165,7 +165,7 @@ def evaluate_unseen(queries: pd.DataFrame, material: Material, seed: int = 0) ->
         means.append(row | {"recall_low": low, "recall_high": high})
     return pd.concat([found, pd.DataFrame(means)], ignore_index=True)
 
-# %% ../nbs/unseen_words.ipynb #246957d4
+# %% ../nbs/unseen_words.ipynb #cfa074ba
 def evaluate_names(named: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     "Evaluate names of types left out: accuracy of each way and number of images, the mean over types."
     rows = []

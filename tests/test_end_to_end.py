@@ -21,6 +21,7 @@ from pypdf import PdfReader
 
 from mvtec_xai import Inspection, InspectionError, InspectionPipeline
 from mvtec_xai.blocks.images import read_image
+from mvtec_xai.tools.phases import lacking_packages
 from mvtec_xai.tools.phases import PROFILES, Plan, parameters_of
 
 PHASES = sorted((ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"))
@@ -33,7 +34,9 @@ def test_overrides_are_parameters_that_exist():
 
 def test_every_phase_leaves_its_mark(finished):
     manifest = json.loads((finished / "manifest.json").read_text())
-    assert [p["status"] for p in manifest["phases"].values()] == ["done"] * 8
+    assert [p["status"] for p in manifest["phases"].values()] == ["done"] * (
+        9 - bool(lacking_packages("13_semantic"))
+    )
     assert all((finished / phase / "headline.json").is_file() for phase in manifest["phases"])
     localised = (finished / "figures" / "tables" / "localisation.csv").read_text()
     assert (
@@ -181,7 +184,7 @@ def test_saved_pipeline_needs_neither_run_nor_place(own, finished, tmp_path):
     )  # a saved one can be saved
     files = {p.relative_to(saved): p.read_bytes() for p in saved.rglob("*") if p.is_file()}
     assert files == {p.relative_to(again): p.read_bytes() for p in again.rglob("*") if p.is_file()}
-    assert {p.suffix for p in files} == {".json", ".safetensors"} and not [
+    assert {p.suffix for p in files} - {".parquet"} == {".json", ".safetensors"} and not [
         p for p in files if p.name.startswith("fold")
     ]
     assert not [

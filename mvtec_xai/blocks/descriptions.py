@@ -38,7 +38,7 @@ def read_file(path: Path) -> pd.DataFrame:
             raise ValueError(f"{path}, line {wrong.idxmax() + 2}: {why}; write it there, or remove the line")
     return table
 
-# %% ../../nbs/blocks/descriptions.ipynb #3ef57b4f
+# %% ../../nbs/blocks/descriptions.ipynb #12bcc47a
 NAMED = {"train": ("{defect} on {category}", "{category}, {defect}"), "test": ("{category} with {defect}",)}
 
 

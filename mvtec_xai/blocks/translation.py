@@ -129,6 +129,8 @@ SPANISH |= {
     "images of the new type": "imágenes del tipo nuevo",
     "accuracy of the type": "exactitud del tipo",
     "words": "palabras",
+    "English": "inglés",
+    "Spanish": "español",
     "images": "imágenes",
     "words and images": "palabras e imágenes",
 }

@@ -32,7 +32,7 @@ PROFILES = {
         "01_classifier": {"patches": 1000, "ensemble_size": 3, "steps": 200},
         "03_autoencoder": {"pixel_steps": 400, "feature_steps": 400},
         "04_contrastive": {"steps": 120},
-        "13_semantic": {"steps": 60, "clip": True, "vectors": 1000000},
+        "13_semantic": {"steps": 60, "clip": 1, "vectors": 1000000},
         "14_generalisation": {
             "shots": [1, 4, 16],
             "good_patches": 1000,

@@ -29,6 +29,7 @@ ENGLISH |= {
     "explain": "heatmap",
     "verify": "second opinion",
     "type": "type",
+    "describe": "words",
 }
 
 # %% ../../nbs/tools/words.ipynb #fff15511
@@ -116,6 +117,7 @@ SPANISH |= {
     "explain": "mapa de calor",
     "verify": "segunda opinión",
     "type": "tipo",
+    "describe": "palabras",
 }
 
 # %% ../../nbs/tools/words.ipynb #6f1fe5f4
