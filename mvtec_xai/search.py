@@ -38,7 +38,7 @@ def nearest_vectors(
     best = best[np.lexsort((best, -values[best]))]
     return best, values[best]
 
-# %% ../nbs/search.ipynb #9642fdde
+# %% ../nbs/search.ipynb #8adb47f1
 @dataclass
 class Found:
     "An image that was found."
@@ -54,7 +54,7 @@ class Found:
         "Return all of it, ready for JSON or a table."
         return asdict(self)
 
-# %% ../nbs/search.ipynb #a237845f
+# %% ../nbs/search.ipynb #a004e098
 @dataclass
 class Searchable:
     "Images that can be searched."

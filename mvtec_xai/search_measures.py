@@ -35,7 +35,7 @@ def rank_measures(
     found["recall_at_its_number"] = (hit & (place <= count[:, None])).sum(axis=1) / count
     return pd.DataFrame(found)
 
-# %% ../nbs/search_measures.ipynb #ff215585
+# %% ../nbs/search_measures.ipynb #489d7989
 def judge_queries(
     material: Material,
     scores: Mapping[str, np.ndarray],  # (q, n) by method, as from `cross_fit_search`

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CALLED_NEW', 'name_by_words', 'leave_types_out', 'evaluate_unseen', 'evaluate_names']
 
-# %% ../nbs/unseen_words.ipynb #cda494e5
+# %% ../nbs/unseen_words.ipynb #e98f1a61
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from .blocks.metrics import bootstrap_interval
 from .search_measures import MEASURES, judge_queries
-from .semantic import WordSpace, word_prototypes
+from .semantic import WordSpace, fit_ridge, word_prototypes
 from mvtec_xai.semantic_study import (
     Fold,
     Lesson,
@@ -51,7 +51,7 @@ def _nearest(
     near[torch.from_numpy(lesson.asked_category[:, None] != category)] = -np.inf
     return np.array([names[k].split("/", 1)[1] for k in near.argmax(dim=1)])
 
-# %% ../nbs/unseen_words.ipynb #5071a76c
+# %% ../nbs/unseen_words.ipynb #249df459
 def leave_types_out(
     material: Material, shots: Sequence[int], trained: bool = True, **how
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -62,16 +62,22 @@ def leave_types_out(
     for k in sorted(turn.unique()):
         left = kinds[turn == k].tolist()
         folds = fit_folds(material, trained, left, **how)
-        scores = cross_fit_scores(material, lambda fold: score_space(fold[2], fold[0]), folds)
-        judged = judge_queries(material, {"trained" if trained else "ridge": scores}, within=True)
-        queries.append(judged[np.isin(types_of(judged), left)])
+        for asked in ("as any other", "as new"):
+            new = asked == "as new"
+            scores = cross_fit_scores(
+                material, lambda fold, new=new: score_space(fold[2], fold[0], new), folds
+            )
+            judged = judge_queries(material, {asked: scores}, within=True)
+            queries.append(judged[np.isin(types_of(judged), left)])
         named += [_name_left(material, fold, left, shots, how.get("seed", 0)) for fold in folds]
     return pd.concat(queries, ignore_index=True), pd.concat(named, ignore_index=True)
 
-# %% ../nbs/unseen_words.ipynb #2dc35ff5
-CALLED_NEW = 0.2  # share of known images that may be given a new type's name, set on those that taught
+# %% ../nbs/unseen_words.ipynb #5b0bf10b
+CALLED_NEW = (
+    0.2  # share of known defects that may be given a new type's name, set on a fold that did not teach
+)
 
-# %% ../nbs/unseen_words.ipynb #0653ee48
+# %% ../nbs/unseen_words.ipynb #1b8f5072
 @torch.no_grad()
 def _name_left(
     material: Material, fold: Fold, left: Sequence[str], shots: Sequence[int], seed: int
@@ -91,31 +97,45 @@ def _name_left(
         seen = F.normalize(torch.stack([own[t] if t in own else few[t] for t in names]), dim=1)
         ways |= {("images", n): seen, ("words and images", n): F.normalize(seen + words, dim=1)}
     asked, tables = material.images.iloc[rows], []
+    held = _held_back(material, lesson, left)
     for (way, n), prototypes in ways.items():
-        lead = (
-            _lead(space, lesson, known, prototypes, names, left)
-            if way != "images"
-            else torch.zeros(len(names))
-        )
+        lead = torch.zeros(len(names)) if way == "images" else _lead(*held, prototypes, names, left)
         tables.append(
             asked.assign(way=way, shots=n, predicted=_nearest(space, lesson, prototypes, names, lead))
         )
-    return pd.concat([t[np.isin(material.types[rows], left)] for t in tables])
+    new = np.isin(material.types[rows], left)
+    return pd.concat([t.assign(new=new)[t.defect != "good"] for t in tables])
 
-# %% ../nbs/unseen_words.ipynb #0ea84812
-def _lead(
-    space: WordSpace, lesson: Lesson, known: Tensor, prototypes: Tensor, names: np.ndarray, left
-) -> Tensor:
-    "What is added to a new type's nearness (types,), so that CALLED_NEW of the known images that taught get its name."
+# %% ../nbs/unseen_words.ipynb #6442d72f
+def _held_back(material: Material, lesson: Lesson, left: Sequence[str]) -> tuple[Tensor, np.ndarray]:
+    "Known defects of the next fold, placed (n, e) by a space that learned from neither fold; and their categories."
+    folds, names = material.images.fold.to_numpy(), np.unique(material.images.fold)
+    fold = lesson.asked_fold
+    other = names[(list(names).index(fold) + 1) % len(names)]
+    usable = (folds != fold) & ~np.isin(material.types, left)
+    x, rows = material.teaching(np.flatnonzero(usable & (folds != other)), fold)
+    space = WordSpace(x.shape[1], lesson.vectors.shape[1], lesson.categories)
+    shown = x, material.images.category.to_numpy(str)[rows], material.types[rows]
+    space = fit_ridge(space, *shown, lesson.vectors, lesson.said_of, own=0.0)
+    defects = np.flatnonzero(usable & (folds == other) & (material.images.defect != "good").to_numpy())
+    category = material.images.category.to_numpy(str)[defects]
+    asked = torch.stack([material.features[r][str(fold)] for r in defects])
+    return space.images(asked, space.codes(category)), category
+
+
+def _lead(held: Tensor, held_category: np.ndarray, prototypes: Tensor, names: np.ndarray, left) -> Tensor:
+    "What is added to a new type's nearness (types,), so that CALLED_NEW of the known defects held back get its name."
     category, lead = np.array([n.split("/", 1)[0] for n in names]), torch.zeros(len(names))
+    near = held @ prototypes.T
     for k in np.flatnonzero(np.isin(names, left)):
-        rows = np.flatnonzero((lesson.category == category[k]) & ~np.char.endswith(lesson.types, "/good"))
+        rows = np.flatnonzero(held_category == category[k])
         others = np.flatnonzero((category == category[k]) & (np.arange(len(names)) != k))
-        near = known[rows] @ prototypes.T
-        lead[k] = -torch.quantile(near[:, k] - near[:, others].amax(dim=1), 1 - CALLED_NEW)
+        if len(rows) and len(others):
+            margin = near[rows, k] - near[rows][:, others].amax(dim=1)
+            lead[k] = -torch.quantile(margin, 1 - CALLED_NEW)
     return lead
 
-
+# %% ../nbs/unseen_words.ipynb #bdf15d6a
 def _few(material: Material, space: WordSpace, kind: str, fold: int, count: int, seed: int) -> Tensor:
     "The mean place (e,) of some images of a type, of other folds."
     there = np.flatnonzero((material.types == kind) & (material.images.fold != fold).to_numpy())
@@ -123,36 +143,41 @@ def _few(material: Material, space: WordSpace, kind: str, fold: int, count: int,
     x, _ = material.teaching(chosen, fold)
     return space.images(x, space.codes([kind.split("/", 1)[0]] * len(x))).mean(dim=0)
 
-# %% ../nbs/unseen_words.ipynb #13816d3f
+# %% ../nbs/unseen_words.ipynb #16896b62
 def evaluate_unseen(queries: pd.DataFrame, material: Material, seed: int = 0) -> pd.DataFrame:
-    "Evaluate searches for types left out: a row for each type and language, then the means over types."
+    "Evaluate searches for types left out: a row for each way to ask, type and language, then the means over types."
     of_type = pd.Series(material.types).value_counts()
     of_category = material.images.category.value_counts()
-    found = queries.groupby(["category", "defect", "language"])[MEASURES].mean().reset_index()
+    queries = queries.rename(columns={"method": "asked"})
+    found = queries.groupby(["asked", "category", "defect", "language"])[MEASURES].mean().reset_index()
     found["chance"] = [of_type[k] / of_category[k.split("/", 1)[0]] for k in types_of(found)]
     means = []
-    for language, own in found.groupby("language"):
+    for (asked, language), own in found.groupby(["asked", "language"]):
         values = own.recall_at_its_number.to_numpy()
         low, high = bootstrap_interval(
             lambda rows, v=values: v[rows].mean(), own.category.to_numpy(), 300, seed
         )
-        row = own.mean(numeric_only=True).to_dict() | {"category": "mean", "language": language}
+        row = own.mean(numeric_only=True).to_dict() | {
+            "asked": asked,
+            "category": "mean",
+            "language": language,
+        }
         means.append(row | {"recall_low": low, "recall_high": high})
     return pd.concat([found, pd.DataFrame(means)], ignore_index=True)
 
-# %% ../nbs/unseen_words.ipynb #aec958ce
+# %% ../nbs/unseen_words.ipynb #cfa074ba
 def evaluate_names(named: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     "Evaluate names of types left out: accuracy of each way and number of images, the mean over types."
     rows = []
-    types = named.groupby(["category", "defect"]).ngroup()
     chance = 1 / named.groupby("category").defect.transform("nunique")
-    table = named.assign(right=named.predicted == named.defect, type=types, chance=chance)
+    table = named.assign(right=named.predicted == named.defect, chance=chance)
     for (way, shots), own in table.groupby(["way", "shots"], sort=False):
-        by_type = own.groupby(["category", "type"])[["right", "chance"]].mean().reset_index()
+        by_type = own[own.new].groupby(["category", "defect"])[["right", "chance"]].mean().reset_index()
         values = by_type.right.to_numpy(float)
         low, high = bootstrap_interval(
             lambda r, v=values: v[r].mean(), by_type.category.to_numpy(), 300, seed
         )
         row = {"way": way, "images": shots, "types": len(by_type), "accuracy": values.mean()}
-        rows.append(row | {"accuracy_low": low, "accuracy_high": high, "chance": by_type.chance.mean()})
+        row |= {"accuracy_low": low, "accuracy_high": high, "chance": by_type.chance.mean()}
+        rows.append(row | {"accuracy_known": own[~own.new].right.mean()})
     return pd.DataFrame(rows)

@@ -206,7 +206,7 @@ def test_several_images_stand_in_a_queue_and_their_table_is_saved(page, served, 
         page.locator("#download").click()
     with open(download.value.path(), newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == [*COLUMNS, *SIZES, "description"] and [row["path"] for row in rows] == [
+    assert list(rows[0]) == [*COLUMNS, *SIZES] and [row["path"] for row in rows] == [
         "deep.png",
         "fake.png",
         "000.png",

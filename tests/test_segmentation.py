@@ -81,7 +81,6 @@ def test_masks_coco_and_millimetres(eager, own, program, tmp_path):
         "defect_area_mm2",
         "largest_defect_mm2",
         "longest_side_mm",
-        "description",
     ]
     assert float(row["defect_area_mm2"]) == pytest.approx(float(row["defect_area"]) / 4, rel=1e-3)
     mask = np.asarray(Image.open(out / "masks" / "wide.png"))
@@ -120,7 +119,7 @@ def test_a_run_without_the_phase_works_as_before(finished, own, program, tmp_pat
     assert refused.returncode == 2 and "--coco: this run has learned no outlines" in refused.stderr
     done = program("inspect", image, "--run", run, "--out", out, "--category", "washer")
     assert done.returncode == 0, done.stderr
-    assert list(rows_in(out)[0]) == [*COLUMNS, "description"]
+    assert list(rows_in(out)[0]) == [*COLUMNS]
 
 
 def test_what_is_learned_later_has_no_outline_and_forgetting_takes_it_along(eager, own, tmp_path):

@@ -38,7 +38,7 @@ def read_file(path: Path) -> pd.DataFrame:
             raise ValueError(f"{path}, line {wrong.idxmax() + 2}: {why}; write it there, or remove the line")
     return table
 
-# %% ../../nbs/blocks/descriptions.ipynb #1a69204f
+# %% ../../nbs/blocks/descriptions.ipynb #12bcc47a
 NAMED = {"train": ("{defect} on {category}", "{category}, {defect}"), "test": ("{category} with {defect}",)}
 
 
@@ -52,7 +52,7 @@ def from_names(types: pd.DataFrame) -> pd.DataFrame:
         ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
-# %% ../../nbs/blocks/descriptions.ipynb #7956fc20
+# %% ../../nbs/blocks/descriptions.ipynb #beb16ee5
 def _for_images(table: pd.DataFrame, index: pd.DataFrame, path: Path) -> pd.DataFrame:
     "The same table with the categories and types of its images."
     known = index.set_index("image_id")[["category", "defect"]]
@@ -62,7 +62,7 @@ def _for_images(table: pd.DataFrame, index: pd.DataFrame, path: Path) -> pd.Data
         raise ValueError(f"{said}; write it as {known.index[0]}")
     return table.assign(**{c: known[c].loc[table.image_id].to_numpy() for c in known})
 
-# %% ../../nbs/blocks/descriptions.ipynb #60d15b7d
+# %% ../../nbs/blocks/descriptions.ipynb #1f34e7b5
 def read_descriptions(
     index: pd.DataFrame,  # of a run: image_id, category, defect
     root: str | Path | None = None,  # of a data set, which may hold a `descriptions.csv` of its own

@@ -131,8 +131,6 @@ SPANISH |= {
 
 # %% ../../nbs/blocks/translation.ipynb #a8300cff
 SPANISH |= {
-    # 11
-    "autoencoder": "autocodificador",
     # 10
     "first axis": "primer eje",
     "second axis": "segundo eje",
@@ -151,12 +149,12 @@ SPANISH |= {
     "grey": "en gris",
     "another background": "otro fondo",
     # 13
-    "en": "inglés",
-    "es": "español",
     "precision of the first five": "precisión de las cinco primeras",
     "images of the new type": "imágenes del tipo nuevo",
     "accuracy of the type": "exactitud del tipo",
     "words": "palabras",
+    "English": "inglés",
+    "Spanish": "español",
     "images": "imágenes",
     "words and images": "palabras e imágenes",
 }

@@ -73,6 +73,7 @@ def card(line: dict) -> dict:
         "told": line["category_confidence"] if line.get("category_source") == "model" else None,
         "suggested": line.get("category_suggested"),
         "more": [f"{name}: {value}" for name, value in line.get("described", {}).items()],
+        "said": {"en": line.get("description"), "es": line.get("description_es")},
         "thumb": "thumbs/" + quote(os.fsencode(PurePosixPath(line["name"]).with_suffix(".jpg"))),
     }
 
@@ -87,6 +88,11 @@ def gallery(
 ) -> str:
     "Write the page, what needs a person first; ValueError for a language that is not known."
     rows = sorted(cards, key=lambda c: (ORDER.index(c["verdict"]), -c.get("p", 0)))
+    said = [(row.get("said") or {}).get(language) for row in rows]
+    rows = [
+        row | {"more": [*row.get("more", []), *filter(None, [text])]}
+        for row, text in zip(rows, said, strict=True)
+    ]
     about = {"drawn": drawn, "types": types or {}, "known": known or {}, "fingerprint": fingerprint}
     data = {"rows": rows, "colours": CARD_COLOURS, "words": page_words(language), **about}
     page = _read("gallery.html").replace("__STYLE__", _read("gallery.css"))

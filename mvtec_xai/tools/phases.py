@@ -42,7 +42,7 @@ PROFILES = {
             "side": 224,
             "type_steps": 120,
         },
-        "13_semantic": {"steps": 60, "clip": True, "vectors": 1000000},
+        "13_semantic": {"steps": 60, "clip": 1, "vectors": 1000000},
         "14_generalisation": {
             "shots": [1, 4, 16],
             "good_patches": 1000,

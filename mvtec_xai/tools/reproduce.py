@@ -129,7 +129,7 @@ def reproduce(
 ) -> dict:
     "Bring the run up to date and return the manifest; PhaseError at the first phase that fails."
     phases = list(plan.reads)
-    chosen = _installed([_phase(only, phases)] if only else phases, only, say)
+    chosen = _possible([_phase(only, phases)] if only else phases, only, say)
     again = set(chosen if force else phases[phases.index(_phase(start, phases)) :] if start else [])
     path = plan.run / "manifest.json"
     with locked(plan.run, "reproducing into"):
@@ -150,16 +150,6 @@ def reproduce(
             say(f"{line} {record['seconds']:.0f} s")
     return manifest
 
-# %% ../../nbs/tools/reproduce.ipynb #d44637a3
-def _installed(phases: Sequence[str], only: str | None, say) -> list[str]:
-    "Leave out the phases whose packages are not there, and say so; ValueError where it is the one asked for."
-    lacking = {phase: why for phase in phases if (why := lacking_packages(phase))}
-    if lacking and only:
-        raise ValueError(lacking.popitem()[1])
-    for phase, why in lacking.items():
-        say(f"{phase} is left out. {why}")
-    return [phase for phase in phases if phase not in lacking]
-
 # %% ../../nbs/tools/reproduce.ipynb #fbd5c1a4
 def _phase(number: str, phases: Sequence[str]) -> str:
     found = [p for p in phases if number in (p, p[:2])]
@@ -178,6 +168,16 @@ def _check_inputs(plan: Plan, phase: str) -> None:
     if missing := [p for p in plan.reads[phase] if not (plan.run / p).is_dir()]:
         lacking = f"{phase} reads {', '.join(missing)}, which {plan.run} does not have"
         raise FileNotFoundError(f"{lacking}; run `mvtec-xai reproduce --only {missing[0][:2]}` first")
+
+
+def _possible(phases: Sequence[str], only: str | None, say) -> list[str]:
+    "Those of `phases` whose packages are here; what is left out is said, or ValueError if it was asked for alone."
+    lacking = {phase: told for phase in phases if (told := lacking_packages(phase))}
+    if only and lacking:
+        raise ValueError(lacking[phases[0]])
+    for told in lacking.values():
+        say(f"left out: {told}")
+    return [phase for phase in phases if phase not in lacking]
 
 # %% ../../nbs/tools/reproduce.ipynb #cell024
 def summary(plan: Plan, manifest: dict) -> str:

@@ -32,7 +32,7 @@ def write_found(found: Sequence[Found], file: Path) -> None:
         writer.writeheader()
         writer.writerows(one.to_dict() for one in found)
 
-# %% ../../nbs/tools/search.ipynb #31d889a2
+# %% ../../nbs/tools/search.ipynb #fff72b95
 STYLE = """body{font:16px/1.4 system-ui,sans-serif;margin:1.5rem;color:#222;background:#fff}
 ol{display:flex;flex-wrap:wrap;gap:1rem;list-style:none;padding:0}li{width:12rem;overflow-wrap:anywhere}
 img{width:100%;height:auto;border-radius:4px}p{margin:.2rem 0;font-size:.85rem}

@@ -12,7 +12,7 @@ from .reasons import problem
 from .search import found_cards
 from .workbench import Workbench
 
-# %% ../../nbs/tools/search_box.ipynb #ed9eeaaa
+# %% ../../nbs/tools/search_box.ipynb #516f8677
 LOOK = """<style>#found ol{display:flex;flex-wrap:wrap;gap:.8rem;list-style:none;padding:0}
 #found li{width:9rem;overflow-wrap:anywhere;font-size:.8rem}#found img{width:100%}</style>"""
 

@@ -30,6 +30,7 @@ ENGLISH |= {
     "verify": "second opinion",
     "segment": "outline",
     "type": "type",
+    "describe": "words",
 }
 
 # %% ../../nbs/tools/words.ipynb #fff15511
@@ -130,6 +131,7 @@ SPANISH |= {
     "verify": "segunda opinión",
     "segment": "contorno",
     "type": "tipo",
+    "describe": "palabras",
 }
 
 # %% ../../nbs/tools/words.ipynb #6f1fe5f4
