@@ -227,6 +227,7 @@ def nearest_known(
 PLAN = "06_pipeline/pipeline.json"
 STAGES: dict[str, type[Stage] | str] = {"detect": Detect, "explain": Explain, "verify": Verify}
 STAGES |= {"type": NameType, "segment": "mvtec_xai.segment_stage:Segment"}  # a text is imported when listed
+STAGES |= {"expect": "mvtec_xai.expect_stage:Expect"}
 
 
 def listed_stages(run: Path) -> dict[str, str]:
