@@ -97,7 +97,7 @@ function card(r) {
   return a;
 }
 
-let list = [], next = 0, open = 0;
+let list = [], next = 0, open = 0, view = 0;
 const sorts = {
   doubt: r => r.p === undefined ? 9 : Math.abs(r.p - (r.band[0] + r.band[1]) / 2),
   p: r => r.p === undefined ? 9 : -r.p,
@@ -105,12 +105,23 @@ const sorts = {
 const groupSizes = new Map();
 for (const r of rows) if (r.group) groupSizes.set(r.group, 1 + (groupSizes.get(r.group) || 0));
 
+// Heatmap, the part as it should be, difference: what lies over the photograph.
+function look(k) {
+  const r = list[open], seen = [r.thumb, ...(r.views || [])];
+  view = k % seen.length;
+  at('heat').hidden = !r.thumb;
+  if (r.thumb) at('heat').src = seen[view];
+  at('heat').alt = say('view_' + view);
+  at('view').hidden = seen.length < 2;
+  at('view').replaceChildren(say('view') + ': ' + say('view_' + (view + 1) % seen.length), make('kbd', '', 'e'));
+}
+at('view').onclick = () => look(view + 1);
+
 function enlarge(k) {
   const r = list[k];
   if (!r) return;
   open = k;
-  at('heat').hidden = !r.thumb;
-  if (r.thumb) at('heat').src = r.thumb;
+  look(0);
   at('whole').onerror = () => { at('whole').onerror = null; at('whole').src = r.thumb || '' };
   at('whole').src = encodeURI('file://' + (r.path[0] === '/' ? '' : '/') + r.path).replace(/[#?]/g, encodeURIComponent);
   at('about').replaceChildren(...about(r).childNodes);

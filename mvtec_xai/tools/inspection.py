@@ -27,7 +27,7 @@ from .files import named_images, search_images, taken_by, unique_name
 from .gallery import thumbnail
 from .gallery_words import page_words
 from .outcome import LINES, Teller, not_written, read_lines
-from .outlines import PLAIN, Outlining, with_mask
+from .outlines import PLAIN, Outlining, with_pictures
 from .summary import summarise
 
 # %% ../../nbs/tools/inspection.ipynb #b9a06b8a
@@ -55,6 +55,8 @@ class Judged:
             own["embedding"] = self.answer.embedding.astype(float).round(4).tolist()
         height, width = self.answer.shape or (None, None)
         own |= {"width": width, "height": height}
+        if self.answer.expected is not None:
+            own["painted"] = True
         if self.answer.semantic_vector is not None:
             own[VECTOR] = pack_vector(self.answer.semantic_vector)
         return self.answer.to_dict() | own | {"ms": round(sum(self.answer.timings.values()), 1)}
@@ -106,7 +108,7 @@ def _begin(out: Path, resume: bool, force: bool, settings: dict | None) -> Path:
     return part
 
 # %% ../../nbs/tools/inspection.ipynb #8c12f962
-FOLDERS = ("thumbs", "maps", "known", "masks")
+FOLDERS = ("thumbs", "maps", "known", "masks", "expected", "differences")
 
 
 def _clear(out: Path) -> None:
@@ -138,7 +140,7 @@ def inspect_files(
     with locked(out, "inspecting into"):
         part = _begin(out, resume, force, settings)
         rest = _left_to_do(files, part)
-        judged = (with_mask(j, out, outlining) for j in judge(pipeline, rest, category, batch))
+        judged = (with_pictures(j, out, outlining) for j in judge(pipeline, rest, category, batch))
         finished = threaded(lambda j: _save_pictures(j, out, save_maps), judged, batch)
         try:
             _write_lines(teller.progress(finished, len(rest)), part, teller)

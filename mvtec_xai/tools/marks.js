@@ -189,6 +189,7 @@ addEventListener('keydown', e => {
   if (e.key === 'ArrowLeft') return enlarge(open - 1);
   if (e.key === 'ArrowRight') return enlarge(open + 1);
   if (key === say('key_undo')) return undo();
+  if (key === 'e' && !at('view').hidden) return look(view + 1);
   const numbered = at('types').hidden ? [] : at('types').querySelectorAll('button[data-type]');
   if (numbered[key - 1]) return numbered[key - 1].click();
   const button = [...at('mark').querySelectorAll('button')].find(b => say('key_' + b.dataset.mark) === key);

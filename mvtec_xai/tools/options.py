@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['A_RUN', 'Categories', 'Data', 'Backbone', 'Weights', 'ImageSize', 'Language', 'Report', 'RunOf', 'FiguresOf', 'Pdf',
            'Day', 'Authors', 'Images', 'Pipeline', 'Out', 'Category', 'SaveMaps', 'Resume', 'Force', 'PageLanguage',
-           'Device', 'Json', 'Quiet', 'Compared', 'Port', 'Host', 'SaveMasks', 'Coco', 'MmPerPixel', 'IgnoreBelow',
-           'Lessons', 'NewPipeline', 'OlderPipeline', 'NameOf', 'Feedback', 'MarkedIn', 'Replace', 'flag', 'there']
+           'Device', 'Json', 'Quiet', 'Compared', 'Port', 'Host', 'SaveMasks', 'SaveExpected', 'Coco', 'MmPerPixel',
+           'IgnoreBelow', 'Lessons', 'NewPipeline', 'OlderPipeline', 'NameOf', 'Feedback', 'MarkedIn', 'Replace',
+           'flag', 'there']
 
 # %% ../../nbs/tools/options.ipynb #2c9b2ceb
 from collections.abc import Callable
@@ -102,6 +103,9 @@ Host = Annotated[
 
 # %% ../../nbs/tools/options.ipynb #5e913662
 SaveMasks = Annotated[bool, flag("--save-masks", "Also outlines of defects, as OUT/masks/*.png.")]
+SaveExpected = Annotated[
+    bool, flag("--save-expected", "Also suspicious parts as they should look, as OUT/expected/*.png.")
+]
 Coco = Annotated[
     bool, flag("--coco", "Also OUT/coco.json: boxes and polygons of defects, for labelling tools.")
 ]

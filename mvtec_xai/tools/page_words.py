@@ -52,6 +52,11 @@ ENGLISH |= {
     "found_note": "The best first. The score says how well an image fits the question; it is no probability.",
     "found_score": "score {score}",
     "found_untold": "type not told",
+    "expect_step": "As it should be",
+    "expect_told": "The part, painted as a good one would look, by a network that knows good parts alone, and where both differ.",
+    "expect_is": "as it is",
+    "expect_should": "as it should be",
+    "expect_difference": "difference",
 }
 
 # %% ../../nbs/tools/page_words.ipynb #fb0fcd10
@@ -102,5 +107,11 @@ SPANISH |= {
     "found_note": "Lo mejor primero. La puntuación dice cuánto encaja una imagen con lo pedido; no es una probabilidad.",
     "found_score": "puntuación {score}",
     "found_untold": "tipo sin nombrar",
+    "expect_step": "Como debería ser",
+    "expect_told": "La pieza pintada como sería una buena, por una red que solo conoce piezas buenas, y en qué difieren.",
+    "expect_is": "como es",
+    "expect_should": "como debería ser",
+    "expect_difference": "diferencia",
 }
+
 PAGE = {"en": ENGLISH, "es": SPANISH}

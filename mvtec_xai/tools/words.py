@@ -29,6 +29,7 @@ ENGLISH |= {
     "explain": "heatmap",
     "verify": "second opinion",
     "segment": "outline",
+    "expect": "painting",
     "type": "type",
     "describe": "words",
 }
@@ -130,6 +131,7 @@ SPANISH |= {
     "explain": "mapa de calor",
     "verify": "segunda opinión",
     "segment": "contorno",
+    "expect": "pintura",
     "type": "tipo",
     "describe": "palabras",
 }

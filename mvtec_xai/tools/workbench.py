@@ -25,6 +25,7 @@ from ..blocks.runs import read_table
 from ..pipeline import InspectionPipeline
 from .inspection import Judged, judge
 from .pieces import picture
+from .expected import expected_steps
 from .reasons import explain_inspection, problem, tell
 from .regions import KnownRegions
 from .table import columns, inspection_table
@@ -79,14 +80,13 @@ class Workbench:
         self.thumbnails = read_pictures(examples.image_id, self.paths, 160)
         self.examples = examples[examples.image_id.isin(self.thumbnails)]
         self.atlas = atlas if atlas.is_file() else None
+        if "expect" in pipeline.stages:
+            pipeline.stages["expect"].asked = True
 
     @classmethod
     def from_run(cls, run: str | Path, language: str = "en") -> "Workbench":
         "Load that of a finished run; one that came without its data has no examples."
-        index, decided = (
-            Path(run) / "00_data" / "index.parquet",
-            Path(run) / "06_pipeline" / "verdicts.parquet",
-        )
+        index, decided = (Path(run) / f for f in ("00_data/index.parquet", "06_pipeline/verdicts.parquet"))
         columns = ["image_id", "path", "category", "folder", "defect", "label"]
         table = read_table(index) if index.is_file() else pd.DataFrame(columns=columns)
         verdicts = read_table(decided).set_index("image_id").verdict.to_dict() if decided.is_file() else {}
@@ -161,6 +161,7 @@ def _told(bench: Workbench, path: str, judged: Judged, side: int = 160, frame: i
     )
     known = read_pictures((n["image_id"] for n in inspection.neighbours), bench.paths, regions=bench.regions)
     steps = explain_inspection(inspection, image, known, bench.words, "atlas" if bench.atlas else "")
+    steps += expected_steps(inspection, image, bench.words)
     small = Image.fromarray(resize_image(image, side - 2 * frame))
     framed = np.asarray(ImageOps.expand(small, frame, VERDICT_COLOURS[inspection.verdict]))
     line = judged.to_dict() | {"path": judged.name}
