@@ -55,9 +55,7 @@ SPANISH |= {
 SPANISH |= {
     # 02
     "pixel AUROC": "AUROC de píxel",
-    "AUPRO": "AUPRO",
     "pixel AP": "AP de píxel",
-    "IoU": "IoU",
     "unet": "U-Net",
     "deeplabv3plus": "DeepLabV3+",
     "gradcam": "Grad-CAM",
@@ -69,6 +67,7 @@ SPANISH |= {
     "gaussian": "gaussiana",
     "random": "azar",
 }
+SPANISH |= {name: name for name in ("AUPRO", "IoU", "VAE", "GAN")}
 
 # %% ../../nbs/blocks/translation.ipynb #15638530
 SPANISH |= {

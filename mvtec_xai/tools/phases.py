@@ -42,6 +42,7 @@ PROFILES = {
             "side": 224,
             "type_steps": 120,
         },
+        "12_generative": {"studied": 0, "steps": 250},
         "13_semantic": {"steps": 60, "clip": 1, "vectors": 1000000},
         "14_generalisation": {
             "shots": [1, 4, 16],
