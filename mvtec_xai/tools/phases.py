@@ -44,16 +44,18 @@ PROFILES = {
         },
         "12_generative": {"studied": 0, "steps": 250},
         "13_semantic": {"steps": 60, "clip": 1, "vectors": 1000000},
-        "14_generalisation": {
-            "shots": [1, 4, 16],
-            "good_patches": 1000,
-            "good_steps": 300,
-            "head_steps": 200,
-            "left_out": 0,
-            "few": [1, 3, 10],
-            "type_steps": 120,
-        },
     },
+}
+
+# %% ../../nbs/tools/phases.ipynb #ce5e220a
+PROFILES["full"]["14_generalisation"] = {
+    "shots": [1, 4, 16],
+    "good_patches": 1000,
+    "good_steps": 300,
+    "head_steps": 200,
+    "left_out": 0,
+    "few": [1, 3, 10],
+    "type_steps": 120,
 }
 
 # %% ../../nbs/tools/phases.ipynb #a9514804
