@@ -126,7 +126,7 @@ def page(browser, served):
 def test_an_example_is_told_and_nothing_leaves_the_machine(page, served):
     page.locator(".thumbnail-item").nth(1).click()
     page.wait_for_selector("#result .verdict")
-    assert page.locator("#result section").count() == 7
+    assert page.locator("#result section").count() == 8
     verdicts = [served[1](verdict) for verdict in ("normal", "review", "anomalous", "unfamiliar")]
     assert page.locator("#result .verdict strong").inner_text().lower() in verdicts
     assert page.evaluate(
