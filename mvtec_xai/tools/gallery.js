@@ -1,5 +1,5 @@
 // Cards, filters and the large view. Only text is ever set, never markup: names may hold anything.
-const {rows, colours, words, types, known, drawn, fingerprint} = JSON.parse(document.getElementById('data').textContent);
+const {rows, colours, words, types, known, drawn, fingerprint, atlas} = JSON.parse(document.getElementById('data').textContent);
 const chosen = {verdict: '', category: '', type: '', marked: '', group: '', name: '', largest: '', sort: ''};
 const at = id => document.getElementById(id), main = document.querySelector('main');
 const say = (key, values = {}) => words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
@@ -42,9 +42,16 @@ function likeness(r) {
     const figure = make('figure'), picture = make('img');
     Object.assign(picture, {loading: 'lazy', src: known[id], alt: short(id), title: id});
     figure.append(picture, make('figcaption', '', id.split('/').slice(-2)[0].replaceAll('_', '_\u200b')));
+    if (atlas) figure.append(onMap(id));
     row.append(figure);
   }
   return [make('div', 'n', say('near_pictures')), row];
+}
+function onMap(id) {
+  const link = make('a', '', say('on_map'));
+  Object.assign(link, {href: atlas + '#' + encodeURI(id), target: '_blank'});
+  link.onclick = e => e.stopPropagation();
+  return link;
 }
 function sizes(r) {
   if (!r.defects) return say('no_defect_drawn');

@@ -98,6 +98,7 @@ def gallery(
     types: dict[str, list[str]] | None = None,  # known types of each category, to mark an image with
     known: dict[str, str] | None = None,  # addresses of pictures of known defects, by image_id
     fingerprint: str = "",  # under which the browser keeps what a person marks
+    atlas: str = "",  # address of the map of known defects, if there is one
 ) -> str:
     "Write the page, what needs a person first; ValueError for a language that is not known."
     rows = sorted(cards, key=lambda c: (ORDER.index(c["verdict"]), -c.get("p", 0)))
@@ -107,6 +108,7 @@ def gallery(
         for row, text in zip(rows, said, strict=True)
     ]
     about = {"drawn": drawn, "types": types or {}, "known": known or {}, "fingerprint": fingerprint}
+    about["atlas"] = atlas
     data = {"rows": rows, "colours": CARD_COLOURS, "words": page_words(language) | VIEWS[language], **about}
     page = _read("gallery.html").replace("__STYLE__", _read("gallery.css"))
     page = page.replace("__SCRIPT__", _read("gallery.js") + _read("marks.js"))

@@ -59,6 +59,7 @@ ENGLISH |= {
     "or": " or ",
     "near": "like the known defects {names}",
     "near_pictures": "most like these known defects",
+    "on_map": "map",
     "no_picture": "no picture",
 }
 
@@ -174,6 +175,7 @@ SPANISH |= {
     "or": " o ",
     "near": "como los defectos conocidos {names}",
     "near_pictures": "los defectos conocidos más parecidos",
+    "on_map": "mapa",
     "no_picture": "sin imagen",
 }
 
