@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from ..blocks.machine import share_machine
 from .data_commands import data
 from .options import Backbone, Categories, Data, ImageSize, Language, Report, Weights
 from .options import Authors, Day, FiguresOf, Pdf, RunOf
@@ -199,6 +200,7 @@ def serve_page(
 # %% ../../nbs/tools/cli.ipynb #cell013
 def main() -> None:
     "Run the program `mvtec-xai`."
+    share_machine()  # before any command imports torch
     try:
         app()
     except KeyboardInterrupt:
