@@ -21,8 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mvtec_xai.blocks.machine import KEEPING, OWN_WAITING, WAITING, share_machine
-from mvtec_xai.blocks.runs import atomic_path
+from mvtec_xai.blocks.machine import KEEPING, OWN_WAITING, WAITING, share_machine  # nothing that loads torch
 
 BEFORE, NOW = "without settings", "as the commands are"
 SETTINGS = {
@@ -126,6 +125,10 @@ def main() -> None:
         for process in processes.values():
             process.stdin.close()
             process.wait()
+    from mvtec_xai.blocks.runs import (
+        atomic_path,
+    )  # it loads torch, of which the settings have to be made before
+
     print(table.round(2).to_string(index=False))
     with atomic_path(args.out / "busy_speed.csv") as tmp:
         table.to_csv(tmp, index=False)

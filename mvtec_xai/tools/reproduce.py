@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ from papermill.exceptions import PapermillExecutionError
 from ..blocks.locks import locked
 from ..blocks.machine import share_machine
 from ..blocks.runs import write_json
-from .phases import Plan, fingerprint, is_done, lacking_packages, parameters_of
+from .phases import CARRIED, Plan, fingerprint, is_done, lacking_packages, parameters_of
 
 # %% ../../nbs/tools/reproduce.ipynb #cell015
 PACKAGES = (
@@ -38,14 +39,13 @@ def about(plan: Plan) -> dict:
     "What is the same for all phases of a run."
     import torch
 
-    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=plan.notebooks, capture_output=True, text=True)
     return {
         "profile": plan.profile,
         "seed": plan.seed,
         "language": plan.language,
         "data": plan.data or "sample",
         "categories": plan.categories or "all",
-        "commit": git.stdout.strip() or None,
+        "commit": _commit(plan),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name()
@@ -53,6 +53,14 @@ def about(plan: Plan) -> dict:
         else f"cpu, {torch.get_num_threads()} threads",
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
+
+
+def _commit(plan: Plan) -> str | None:
+    "The commit that the notebooks are of; None where they are not in a repository of their own, or there is no git."
+    if shutil.which("git") is None or plan.notebooks.is_relative_to(CARRIED):
+        return None
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=plan.notebooks, capture_output=True, text=True)
+    return asked.stdout.strip() or None
 
 # %% ../../nbs/tools/reproduce.ipynb #cell020
 @contextmanager
