@@ -20,7 +20,7 @@ from .options import Backbone, Categories, Data, ImageSize, Language, Report, We
 from .options import Authors, Day, FiguresOf, Pdf, RunOf
 from .options import Category, Device, Force, Images, Json, Out, PageLanguage, Pipeline
 from .options import Compared, Host, Port, Quiet, Resume, SaveMaps, flag
-from .options import Coco, IgnoreBelow, MmPerPixel, SaveMasks
+from .options import Coco, IgnoreBelow, InWorkers, MmPerPixel, SaveMasks
 from .learn_commands import forget, learn
 from .search_command import search_command
 
@@ -159,6 +159,7 @@ def inspect(
     coco: Coco = False,
     mm_per_pixel: MmPerPixel = None,
     ignore_below: IgnoreBelow = 0.0,
+    workers: InWorkers = 1,
 ) -> None:
     "Inspect images: a table and a gallery."
     from mvtec_xai.tools.inspection import inspect_paths
@@ -166,7 +167,7 @@ def inspect(
     from mvtec_xai.tools.outlines import Outlining
 
     options = category, save_maps, resume, force, language, device, Teller(quiet, json)
-    options = (*options, Outlining(save_masks, coco, mm_per_pixel, ignore_below))
+    options = (*options, Outlining(save_masks, coco, mm_per_pixel, ignore_below), workers)
     raise typer.Exit(inspect_paths(images, run, out, *options))
 
 # %% ../../nbs/tools/cli.ipynb #9153bf4a
