@@ -24,17 +24,14 @@ from .inspection import Judged, finish
 from .outlines import PLAIN, Outlining
 from .shards import cut, keep_shard, shard_file
 
-# %% ../../nbs/tools/workers.ipynb #8af4e80c
+# %% ../../nbs/tools/workers.ipynb #dea519cf
 _worker: dict[str, InspectionPipeline] = {}
 
 
-def begin(run: str, device: str | None, outlining: Outlining, threads: int) -> None:
+def begin(run: str, device: str | None, outlining: Outlining) -> None:
     "Make this process a worker: load the pipeline once."
-    import torch
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(threads)
     _worker["pipeline"] = outlining.prepare(InspectionPipeline.from_pretrained(run, device))
 
 
@@ -87,7 +84,7 @@ def _deadly(path: Path, name: str) -> str:
     reason = "the process that inspected it was ended, by want of memory or by a fault in a library"
     return json.dumps(Judged(path, name, InspectionError(str(path), f"{path}: {reason}", None), {}).to_dict())
 
-# %% ../../nbs/tools/workers.ipynb #cb38b207
+# %% ../../nbs/tools/workers.ipynb #3374a966
 @dataclass
 class Workers:
     "Several processes that inspect; in place of `finish`."
@@ -113,7 +110,7 @@ class Workers:
         with ThreadPoolExecutor(max(1, count)) as hands:
             workers, idle = [], SimpleQueue()
             try:
-                for worker in hands.map(lambda _: self.worker(outlining, count), range(count)):
+                for worker in hands.map(self.worker, [outlining] * count):
                     workers.append(worker), idle.put(worker)
                 done = [hands.submit(self.attend, idle, k, shard, how) for k, shard in enumerate(shards)]
                 for number, shard in enumerate(done):
@@ -134,8 +131,8 @@ class Workers:
         finally:
             idle.put(worker)
 
-    def worker(self, outlining: Outlining, count: int) -> Worker:
-        "Start a worker, one of `count`."
-        given = str(self.run), self.device, outlining, max(1, (os.cpu_count() or 1) // count)
+    def worker(self, outlining: Outlining) -> Worker:
+        "Start a worker."
+        given = str(self.run), self.device, outlining
         options = {"mp_context": get_context("spawn"), "initializer": begin, "initargs": given}
         return Worker(lambda: ProcessPoolExecutor(1, **options), self.work)
