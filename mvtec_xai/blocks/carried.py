@@ -56,7 +56,7 @@ def need_packages(modules: list[str], what: str) -> None:
     if told := told_missing(modules, what):
         raise ModuleNotFoundError(told)
 
-
+# %% ../../nbs/blocks/carried.ipynb #a666408c
 def need_extra(extra: str, what: str) -> None:
     "ModuleNotFoundError, which says what to install for `what`, if an extra of the package is not installed."
     if missing := missing_packages(list(EXTRAS[extra])):

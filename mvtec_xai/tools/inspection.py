@@ -9,7 +9,7 @@ __all__ = ['FOLDERS', 'Judged', 'judge', 'inspect_files', 'finish', 'inspect_pat
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,16 +135,13 @@ def inspect_files(
     through: Callable[..., Iterator[str]] | None = None,  # `Workers`; None: this process, by `finish`
 ) -> int:
     "Bring OUT to hold a row for each of `files`; return how many of all rows are errors."
-    out, teller = Path(out), teller or Teller()
-    if out.is_file():
-        raise ValueError(f"{out}: is a file; --out names a folder")
+    out, teller = _folder(out), teller or Teller()
     with locked(out, "inspecting into"):
         part = _begin(out, resume, force, settings)
         rest = _left_to_do(files, part)
         lines = (through or finish)(pipeline, rest, out, category, save_maps, batch, outlining)
         try:
-            with closing(lines):
-                _write_lines(teller.progress(lines, len(rest)), part, teller)
+            _write_lines(lines, len(rest), part, teller)
         finally:
             absorb(out, part)
             failed = summarise(part, out, pipeline, language, outlining.coco)
@@ -157,6 +154,13 @@ def _left_to_do(files: dict[Path, str], part: Path) -> dict[Path, str]:
     done = {line["path"]: line["name"] for line in read_lines(part)} if part.is_file() else {}
     taken = taken_by(list(done.values()))
     return {path: unique_name(name, taken) for path, name in files.items() if str(path) not in done}
+
+
+def _folder(out: str | Path) -> Path:
+    "OUT; ValueError if it is a file."
+    if Path(out).is_file():
+        raise ValueError(f"{out}: is a file; --out names a folder")
+    return Path(out)
 
 # %% ../../nbs/tools/inspection.ipynb #f1259784
 def finish(
@@ -174,14 +178,14 @@ def finish(
         yield json.dumps(one.to_dict())
 
 
-def _write_lines(finished: Iterator[str], part: Path, teller: Teller) -> None:
+def _write_lines(finished: Generator[str], total: int, part: Path, teller: Teller) -> None:
     "Add the lines of finished images; KeyboardInterrupt where one was asked for, once its line is whole."
-    with remembered_interrupts() as asked_to_stop, open(part, "a", encoding="utf-8") as lines:
-        for line in finished:
+    with remembered_interrupts() as stop, closing(finished), part.open("a", encoding="utf-8") as lines:
+        for line in teller.progress(finished, total):
             lines.write(line + "\n")
             lines.flush()
             teller.image(line)
-            if asked_to_stop:
+            if stop:
                 raise KeyboardInterrupt
 
 # %% ../../nbs/tools/inspection.ipynb #9a07b7d6
@@ -217,9 +221,8 @@ def inspect_paths(
     pipeline = outlining.prepare(InspectionPipeline.from_pretrained(run, device))
     if category is not None:
         category_of(None, pipeline.categories, category)
-    settings = {"run": str(Path(run).absolute()), "category": category, "save_maps": save_maps}
-    settings |= outlining.asked  # what was not asked for is not named, as before there was any
-    options = {"resume": resume, "force": force, "settings": settings, "language": language, "teller": teller}
+    kept = {"run": str(Path(run).absolute()), "category": category, "save_maps": save_maps} | outlining.asked
+    options = {"resume": resume, "force": force, "settings": kept, "language": language, "teller": teller}
     options |= {"outlining": outlining, "through": _through(workers, run, device)}
     failed = stoppable(lambda: inspect_files(pipeline, files, out, category, save_maps, **options), out)
     if failed is None:
