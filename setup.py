@@ -1,14 +1,45 @@
 """Packaging, driven by settings.ini: the one place where names, versions and requirements stand."""
 
+import json
+import shutil
 from configparser import ConfigParser
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 here = Path(__file__).parent
 parser = ConfigParser(delimiters=["="])
 parser.read(here / "settings.ini", encoding="utf-8")
 cfg = parser["DEFAULT"]
+EXTRAS = ("study", "app", "report", "semantic", "export")
+extras = {name: cfg[f"{name}_requirements"].split() for name in (*EXTRAS, "dev", "reference")}
+
+
+def without_outputs(notebook: Path) -> str:
+    "The text of a notebook, its outputs left out."
+    nb = json.loads(notebook.read_text(encoding="utf-8"))
+    for cell in nb["cells"]:
+        if cell["cell_type"] == "code":
+            cell |= {"outputs": [], "execution_count": None}
+    return json.dumps(nb, indent=1, ensure_ascii=False)
+
+
+class WithNotebooks(build_py):
+    "Put what `reproduce` and `report` need of the repository into the package; `find_repository` finds it there."
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:  # the repository itself is there
+            return
+        project = Path(self.build_lib) / cfg["lib_name"] / "project"
+        shutil.rmtree(project, ignore_errors=True)
+        shutil.copytree(here / "report", project / "report")
+        shutil.copy(here / "settings.ini", project)
+        (project / "nbs").mkdir()
+        for notebook in (here / "nbs").glob("[0-9][0-9]_*.ipynb"):
+            (project / "nbs" / notebook.name).write_text(without_outputs(notebook), encoding="utf-8")
+
 
 setup(
     name=cfg["lib_name"],
@@ -25,16 +56,12 @@ setup(
     package_data={"mvtec_xai": ["*.html", "*.yaml", "*.csv", "*.npz"], "mvtec_xai.tools": ["*.html", "*.css", "*.js"]},
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
-    extras_require={
-        "export": cfg["export_requirements"].split(),
-        "semantic": cfg["semantic_requirements"].split(),
-        "dev": [
-            requirement
-            for extra in ("dev", "export", "semantic")
-            for requirement in cfg[f"{extra}_requirements"].split()
-        ],
-        "reference": cfg["reference_requirements"].split(),
+    extras_require=extras
+    | {
+        "dev": extras["dev"] + [r for name in EXTRAS for r in extras[name]],
+        "reference": extras["reference"] + extras["study"],
     },
+    cmdclass={"build_py": WithNotebooks},
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),
         "nbdev": [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"],

@@ -10,4 +10,5 @@ from .tools.cli import main
 
 # %% ../nbs/tools/program.ipynb #d2868ec1
 #| eval: false
-main()
+if __name__ == "__main__":  # and not where a worker of `inspect` imports what started it
+    main()

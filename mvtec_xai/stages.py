@@ -27,8 +27,8 @@ from .blocks.verification import fuse
 from .classifier import Detector, load_detector, score_maps
 from .contrastive import PrototypeClassifier, describe_defects, load_prototype_classifier
 from .good_parts import GOOD_ONLY, load_good_parts
-from .gradcam import cam_class, explain_heads
 from .inspection import Inspection, verdict_of
+from .patch_maps import map_patches, prepare_method
 
 # %% ../nbs/stages.ipynb #ab891e81
 @dataclass
@@ -131,7 +131,7 @@ class Explain(Stage):
         stage, config = cls(), read_json(folder / "config.json")
         stage.detectors, stage.image_size = shared.detectors, shared.image_size
         stage.method, stage.scales = config["method"], config["scales"]
-        cam_class(stage.method)  # imported now, and not while the first image waits
+        prepare_method(stage.method)
         return stage
 
     def __call__(self, tasks: Sequence[Task]) -> None:
@@ -140,7 +140,7 @@ class Explain(Stage):
             if not inspection.suspicious:
                 continue
             heads, scale = self.detectors[inspection.category].heads, self.scales[inspection.category]
-            inspection.score_map = explain_heads(heads, task.maps, scale.get("method", self.method))[0]
+            inspection.score_map = map_patches(heads, task.maps, scale.get("method", self.method))[0]
             inspection.image_size = self.image_size
             inspection.region_share, inspection.colour_limit = scale["region_share"], scale["colour_limit"]
 

@@ -17,11 +17,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from mvtec_xai.contrastive import PrototypeClassifier
-from mvtec_xai.pipeline import InspectionPipeline
+from mvtec_xai.gradcam import explain_heads
+from mvtec_xai.pipeline import Clock, InspectionPipeline, decide, read_ready
 from mvtec_xai.stages import Detect, NameType, Stage, Verify
 from mvtec_xai.tools.cli import app
 from mvtec_xai.tools.files import find_images
-from mvtec_xai.tools.inspection import _stoppable, inspect_files, remembered_interrupts
+from mvtec_xai.tools.inspection import inspect_files, remembered_interrupts
+from mvtec_xai.tools.outcome import stoppable
 
 
 class ByBrightness(Stage):
@@ -287,6 +289,18 @@ def test_a_reader_who_goes_away_is_a_stop(tmp_path, monkeypatch, capsys):
 
     with open(tmp_path / "stdout", "w") as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
-        assert _stoppable(inspecting, tmp_path / "out") is None
+        assert stoppable(inspecting, tmp_path / "out") is None
     said = capsys.readouterr().err
     assert "nobody reads the output" in said and "--resume" in said
+
+
+def test_the_map_is_that_of_the_library(finished, own):
+    "Grad-CAM by the heads' forward pass, beside pytorch-grad-cam on the same maps: equal up to rounding."
+    pipeline = InspectionPipeline.from_pretrained(finished)
+    ready = [read_ready(file, "lid", pipeline) for file in sorted((own / "lid" / "test").glob("*/*.png"))]
+    explained = [t for t in decide(pipeline, ready, Clock()) if t.inspection.score_map is not None]
+    heads = pipeline.shared.detectors["lid"].heads
+    for task in explained:
+        library = explain_heads(heads, task.maps)[0]
+        assert np.abs(task.inspection.score_map - library).max() <= 1e-5 * max(1, library.max())
+    assert explained

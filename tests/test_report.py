@@ -205,7 +205,7 @@ def test_only_plots_that_the_report_shows_are_kept():
 
 def test_it_says_what_it_needs(figures, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "typst", None)
-    with pytest.raises(ValueError, match="pip install typst"):
+    with pytest.raises(ModuleNotFoundError, match=r"mvtec_xai\[report\]"):
         build_report(figures, tmp_path / "report.pdf", ROOT)
 
 

@@ -13,12 +13,14 @@ from typing import Annotated
 
 import typer
 
+from ..blocks.carried import need_extra, remedy_for
+from ..blocks.machine import share_machine
 from .data_commands import data
 from .options import Backbone, Categories, Data, ImageSize, Language, Report, Weights
 from .options import Authors, Day, FiguresOf, Pdf, RunOf
 from .options import Category, Device, Force, Images, Json, Out, PageLanguage, Pipeline
 from .options import Compared, Host, Port, Quiet, Resume, SaveMaps, flag
-from .options import Coco, IgnoreBelow, MmPerPixel, SaveExpected, SaveMasks
+from .options import Coco, IgnoreBelow, InWorkers, MmPerPixel, SaveExpected, SaveMasks
 from .learn_commands import forget, learn
 from .search_command import search_command
 
@@ -65,21 +67,25 @@ def reproduce(
     report: Report = None,
 ) -> None:
     "Run all phases, or go on where a run stopped."
+    report = profile == "full" if report is None else report
+    need_extra("study", "reproduce")
+    if report:
+        need_extra("report", "the report at the end, which --no-report leaves out,")
     plan = _plan(profile, data, run, figures, categories, seed, backbone, weights, image_size, language)
-    _reproduce(plan, only, start, force, profile == "full" if report is None else report)
+    _reproduce(plan, only, start, force, report)
 
 # %% ../../nbs/tools/cli.ipynb #bfa76dcb
 def _plan(profile, data, run, figures, categories, seed, backbone, weights, image_size, language):
     "The plan of a run; an error before anything is done for options that cannot be right."
     from mvtec_xai.blocks.translation import words_of
-    from mvtec_xai.tools.phases import Plan, check_options, find_repository, split_names
+    from mvtec_xai.tools.phases import Plan, check_options, default_run, find_repository, split_names
 
     root, file = (str(p.absolute()) if p else "" for p in (data, weights))
     check_options(profile, data, backbone, weights, image_size)
     language = language or ("es" if profile == "full" else "en")
     words_of(language)  # an unknown one is an error
     repository = find_repository()
-    run = (run or repository / "runs" / profile).absolute()
+    run = (run or default_run(repository, profile)).absolute()
     places = repository / "nbs", run, (figures or run / "figures").absolute()
     network = {"backbone": backbone, "weights": file, "image_size": image_size}
     return Plan(*places, root, split_names(categories or [], root), profile, seed, language, **network)
@@ -119,6 +125,7 @@ def report(
     run: RunOf = None, figures: FiguresOf = None, out: Pdf = None, day: Day = "", authors: Authors = ""
 ) -> None:
     "Write the report, in Spanish, from a folder of figures and tables."
+    need_extra("report", "report")
     from datetime import date
 
     from mvtec_xai.tools.phases import find_repository
@@ -153,6 +160,7 @@ def inspect(
     mm_per_pixel: MmPerPixel = None,
     ignore_below: IgnoreBelow = 0.0,
     save_expected: SaveExpected = False,
+    workers: InWorkers = 1,
 ) -> None:
     "Inspect images: a table and a gallery."
     from mvtec_xai.tools.inspection import inspect_paths
@@ -160,7 +168,8 @@ def inspect(
     from mvtec_xai.tools.outlines import Outlining
 
     options = category, save_maps, resume, force, language, device, Teller(quiet, json)
-    options = (*options, Outlining(save_masks, coco, mm_per_pixel, ignore_below, save_expected))
+    outlining = Outlining(save_masks, coco, mm_per_pixel, ignore_below, save_expected)
+    options = (*options, outlining, workers)
     raise typer.Exit(inspect_paths(images, run, out, *options))
 
 # %% ../../nbs/tools/cli.ipynb #9153bf4a
@@ -172,6 +181,7 @@ def export(
     images: Compared = None,
 ) -> None:
     "Write the detector of a category as ONNX, and say how far its probabilities are from ours."
+    need_extra("export", "export")
     from mvtec_xai.pipeline import InspectionPipeline
     from mvtec_xai.tools.export import export_detector
     from mvtec_xai.tools.files import find_images
@@ -193,6 +203,7 @@ def serve_page(
     language: PageLanguage = "en",
 ) -> None:
     "Open the inspection page: drop an image, see the decision with its reasons."
+    need_extra("app", "app")
     from mvtec_xai.tools.app import serve
 
     serve(run, host, port, language)
@@ -200,6 +211,7 @@ def serve_page(
 # %% ../../nbs/tools/cli.ipynb #cell013
 def main() -> None:
     "Run the program `mvtec-xai`."
+    share_machine()  # before any command imports torch
     try:
         app()
     except KeyboardInterrupt:
@@ -207,6 +219,9 @@ def main() -> None:
         sys.exit(130)
     except (ValueError, FileNotFoundError, NotADirectoryError, ConnectionError) as error:
         print(f"mvtec-xai: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:  # of an extra that is not installed
+        print(f"mvtec-xai: {remedy_for(error)}", file=sys.stderr)
         sys.exit(2)
     except RuntimeError as error:
         print(f"mvtec-xai: {error}", file=sys.stderr)

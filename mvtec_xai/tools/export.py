@@ -9,13 +9,13 @@ __all__ = ['TOLERANCE', 'FromPixels', 'describe_model', 'write_onnx', 'run_onnx'
 # %% ../../nbs/tools/export.ipynb #da1b0d48
 import copy
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..blocks.carried import need_extra
 from ..blocks.runs import atomic_path
 from ..classifier import Detector
 from ..good_parts import GOOD_ONLY
@@ -108,7 +108,7 @@ def export_detector(
 ) -> str:
     "Write the detector of `category` to `out`; a line says how far apart the answers are. RuntimeError if too far."
     category, out = pipeline.category_of(None, category), Path(out)
-    _require_packages()
+    need_extra("export", "export")
     images = drawn_images(pipeline.image_size) if images is None else np.stack(images)
     chosen, detector = pipeline.stages["detect"].thresholds[category], pipeline.shared.detectors[category]
     model = FromPixels(copy.deepcopy(detector), chosen["temperature"], chosen["offset"]).cpu()
@@ -121,8 +121,3 @@ def export_detector(
                 f"{out}: not written; its probabilities differ by up to {apart:.2g} from ours, more than {TOLERANCE}"
             )
     return f"{out}: {out.stat().st_size / 1e6:.1f} MB, largest difference of probabilities {apart:.1e} on {len(images)} images"
-
-
-def _require_packages() -> None:
-    if missing := [p for p in ("onnx", "onnxruntime", "onnxscript") if find_spec(p) is None]:
-        raise ValueError(f"export needs {', '.join(missing)}; install with `pip install 'mvtec_xai[export]'`")

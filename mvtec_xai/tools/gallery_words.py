@@ -59,7 +59,6 @@ ENGLISH |= {
     "or": " or ",
     "near": "like the known defects {names}",
     "near_pictures": "most like these known defects",
-    "on_map": "map",
     "no_picture": "no picture",
 }
 
@@ -70,6 +69,7 @@ ENGLISH |= {
     "some_defects": "{n} defects; the largest {area}, the longest {longest}",
     "no_defect_drawn": "no pixel reaches the limit of the outline",
     "tolerated": "All defects are smaller than what is tolerated",
+    "on_map": "map",
 }
 
 # %% ../../nbs/tools/gallery_words.ipynb #61ee3121
@@ -175,7 +175,6 @@ SPANISH |= {
     "or": " o ",
     "near": "como los defectos conocidos {names}",
     "near_pictures": "los defectos conocidos más parecidos",
-    "on_map": "mapa",
     "no_picture": "sin imagen",
 }
 
@@ -186,6 +185,7 @@ SPANISH |= {
     "some_defects": "{n} defectos; el mayor {area}, el más largo {longest}",
     "no_defect_drawn": "ningún píxel alcanza el límite del contorno",
     "tolerated": "Todos los defectos son menores que lo tolerado",
+    "on_map": "mapa",
 }
 
 # %% ../../nbs/tools/gallery_words.ipynb #bfb3dc7e

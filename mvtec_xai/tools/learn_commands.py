@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from ..blocks.carried import need_extra
 from .options import Backbone, Feedback, ImageSize, Lessons, MarkedIn, NameOf, NewPipeline
 from .options import OlderPipeline, Replace, Weights
 
@@ -28,6 +29,7 @@ def learn(
     image_size: ImageSize = 0,
 ) -> None:
     "Learn a part from its photographs, good ones alone or with defects: a pipeline for `inspect` and `app`."
+    need_extra("study", "learn")
     from mvtec_xai.tools import learn as tool
 
     if run is not None and tool.holds_only_types(folder):

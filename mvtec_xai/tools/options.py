@@ -6,8 +6,8 @@
 __all__ = ['A_RUN', 'Categories', 'Data', 'Backbone', 'Weights', 'ImageSize', 'Language', 'Report', 'RunOf', 'FiguresOf', 'Pdf',
            'Day', 'Authors', 'Images', 'Pipeline', 'Out', 'Category', 'SaveMaps', 'Resume', 'Force', 'PageLanguage',
            'Device', 'Json', 'Quiet', 'Compared', 'Port', 'Host', 'SaveMasks', 'SaveExpected', 'Coco', 'MmPerPixel',
-           'IgnoreBelow', 'Lessons', 'NewPipeline', 'OlderPipeline', 'NameOf', 'Feedback', 'MarkedIn', 'Replace',
-           'flag', 'there']
+           'IgnoreBelow', 'InWorkers', 'Lessons', 'NewPipeline', 'OlderPipeline', 'NameOf', 'Feedback', 'MarkedIn',
+           'Replace', 'flag', 'there']
 
 # %% ../../nbs/tools/options.ipynb #2c9b2ceb
 from collections.abc import Callable
@@ -116,6 +116,12 @@ IgnoreBelow = Annotated[
     float,
     typer.Option(
         help="A part whose defects are all smaller is called normal; pixels, or mm²; default: none."
+    ),
+]
+InWorkers = Annotated[
+    int,
+    typer.Option(
+        "--workers", min=1, help="Processes that inspect together, each with the pipeline in memory."
     ),
 ]
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import nbformat
 
+from ..blocks.carried import need_extra
 from ..blocks.runs import atomic_path, write_json
 
 # %% ../../nbs/tools/report.ipynb #e406abb2
@@ -128,11 +129,9 @@ def build_report(
 # %% ../../nbs/tools/report.ipynb #5f14ba4c
 def _compile(stage: Path, day: date, figures: Path) -> bytes:
     "The PDF of what is gathered in `stage`."
-    try:
-        import typst
-    except ImportError as error:
-        remedy = "`pip install typst`"
-        raise ValueError(f"the report needs the compiler Typst, which is not installed; {remedy}") from error
+    need_extra("report", "the report")
+    import typst
+
     noon = datetime(day.year, day.month, day.day, 12, tzinfo=timezone.utc)
     try:
         return typst.compile(stage / "memoria.typ", root=stage, ignore_system_fonts=True, timestamp=noon)
