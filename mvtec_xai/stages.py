@@ -26,7 +26,7 @@ from .blocks.runs import read_json, read_tensors
 from .blocks.verification import fuse
 from .classifier import Detector, load_detector, score_maps
 from .contrastive import PrototypeClassifier, describe_defects, load_prototype_classifier
-from .good_parts import GOOD_ONLY, load_good_parts
+from .good_parts import load_learned
 from .gradcam import cam_class, explain_heads
 from .inspection import Inspection, verdict_of
 
@@ -92,7 +92,7 @@ class Detect(Stage):
         stage.detectors, stage.thresholds = shared.detectors, read_json(folder / "config.json")["thresholds"]
         stage.basis = shared.basis
         for category in shared.categories:
-            load = load_good_parts if shared.basis.get(category) == GOOD_ONLY else load_detector
+            load = load_learned if category in shared.basis else load_detector  # else: the study
             shared.detectors[category] = load(folder, category, extractor=shared.extractor)
         return stage
 

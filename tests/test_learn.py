@@ -77,6 +77,32 @@ def test_bad_folders_are_named_and_leave_nothing(make, says, program, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["photographs"]
 
 
+def test_with_few_defects_two_opinions_are_added(learned, bottles, program, tmp_path):
+    more = make_sample(tmp_path / "drawn", train=10, good=2, per_type=2, categories=["screw"]) / "screw"
+    out, seen = tmp_path / "two", tmp_path / "inspected"
+    said = program("learn", more, "--run", learned, "--out", out)
+    assert said.returncode == 0, said.stderr
+    assert "screw: learned from good parts, defects and masks, two opinions added" in said.stdout
+    assert "are too few to compare by (10): both opinions are added" in said.stdout
+    assert "misses: with" in said.stdout and "can be promised" in said.stdout
+    pipeline = InspectionPipeline.from_pretrained(out)
+    kinds = [type(head).__name__ for head in pipeline.shared.detectors["screw"].heads]
+    assert kinds == ["DenseHead", "DenseHead", "GoodPartsHead"]
+    said = program("inspect", more / "test", "--run", out, "--category", "screw", "--out", seen)
+    assert said.returncode == 0, said.stderr
+    lines = [json.loads(line) for line in (seen / "inspections.jsonl").read_text().splitlines()]
+    assert all(line["basis"].endswith("two opinions added") for line in lines)
+    assert '"added": true' in (seen / "index.html").read_text()
+    again = InspectionPipeline.from_pretrained(pipeline.save_pretrained(tmp_path / "again"))
+    images = sorted(str(p) for p in (more / "test").rglob("*.png"))
+    first, second = pipeline.inspect(images, "screw"), again.inspect(images, "screw")
+    assert [i.probability for i in first] == [i.probability for i in second]
+    assert any(i.score_map is not None for i in first)
+    known = sorted(str(p) for p in (bottles / "test").rglob("*.png"))
+    before = InspectionPipeline.from_pretrained(learned).inspect(known, "flask")
+    assert [i.probability for i in before] == [i.probability for i in pipeline.inspect(known, "flask")]
+
+
 def test_a_type_more_from_two_images(bottles, program, tmp_path):
     known, out, new = tmp_path / "known", tmp_path / "out", tmp_path / "new" / "tear"
     said = program("learn", bottles, "--out", known, "--category", "flask", "--image-size", "96")
