@@ -21,6 +21,7 @@ from .blocks.backbones import FeatureExtractor
 from .blocks.evaluation import mean_difference
 from .blocks.images import to_tensor
 from .blocks.memory import MemoryBank
+from .blocks.whitening import fit_whitening
 from .contrastive import TEMPERATURE_PRIOR, PrototypeClassifier, describe_defects, fit_prototypes
 from .contrastive import fit_temperature, masked_average_pooling, surprise, train_encoder
 
@@ -99,7 +100,7 @@ def without_close_up(x: Tensor) -> Tensor:
 # %% ../nbs/type_study.ipynb #ff1a1382
 @dataclass
 class TypeMethod:
-    "A way to name defects, by its name: a loss, no_close_up, frozen, logistic or majority."
+    "A way to name defects, by its name: a loss, no_close_up, frozen, whitened, logistic or majority."
 
     name: str
     steps: int  # batches that an encoder learns from
@@ -108,6 +109,8 @@ class TypeMethod:
         "Fit a prototype classifier to features (copies, n, 2, d); not for logistic and majority."
         if self.name == "frozen":
             encoder = Standardised(x[0])
+        elif self.name == "whitened":
+            encoder = fit_whitening(x, types)
         elif self.name == "no_close_up":
             encoder = train_encoder(without_close_up(x), types, self.steps, "supcon", seed)
         else:

@@ -53,7 +53,7 @@ def test_phases_are_found_with_what_they_read():
         "10_category": (*everything[:2], "06_pipeline"),
         "11_segmentation": (*everything[:4], "06_pipeline"),
         "13_semantic": (*everything[:3], "04_contrastive"),
-        "14_generalisation": (*everything[:2], "03_autoencoder"),
+        "14_generalisation": everything[:4],
     }
 
 
