@@ -12,9 +12,8 @@ import torch
 
 from .blocks.backbones import FeatureExtractor
 from .blocks.calibration import promised_rate
-from .contrastive import fit_temperature
 from .gradcam import outline_region, upsample
-from .type_study import KnownDefects, TypeMethod, cross_fit_types, describe_copies, place_of
+from .type_study import KnownDefects, TypeMethod, describe_copies, fit_deployable
 from .ways import STANDARD, LearnConfig, Learned, Lessons, add_opinions, better_way
 from .ways import compare_ways, learn_with_heads, learn_without_heads
 
@@ -32,14 +31,11 @@ def learn_types(found: Learned, lessons: Lessons, maps: np.ndarray, config: Lear
         found.notes.append(f"no types: {len(named)} with {config.least_of_type} images or more; 2 are needed")
         return
     known = _known_defects(found, lessons, own, maps, config, seed)
-    method = TypeMethod("supcon", config.type_steps)
-    answers, _ = cross_fit_types(known, method, "heatmap", seed)
-    places = [place_of(t, true) for t, true in zip(answers.types, answers.defect, strict=True)]
-    x = known.lessons("heatmap")
-    found.types = method.fit(x, own.defect.to_numpy(), seed)
-    found.types.temperature = fit_temperature(answers.distances, places)
-    found.types.open_set_threshold = float(answers.distance.quantile(0.95))
-    found.reference, found.reference_ids = found.types.embed(x[0]), own.image_id.tolist()
+    found.types, answers = fit_deployable(known, TypeMethod("whitened", 0), seed)
+    found.reference, found.reference_ids = (
+        found.types.embed(known.features["heatmap"][0]),
+        own.image_id.tolist(),
+    )
     found.measured["type accuracy"] = float((answers.predicted == answers.defect).mean())
 
 # %% ../nbs/learning.ipynb #efa6fa78

@@ -29,6 +29,7 @@ from .contrastive import PrototypeClassifier, describe_defects, load_prototype_c
 from .good_parts import load_learned
 from .gradcam import cam_class, explain_heads
 from .inspection import Inspection, verdict_of
+from .known_types import WHITENED, load_types
 
 # %% ../nbs/stages.ipynb #ab891e81
 @dataclass
@@ -187,6 +188,7 @@ class NameType(Stage):
         named = [c for c in shared.categories if c in config["categories"]]
         shared.classifiers |= {c: load_prototype_classifier(folder, c) for c in named}
         stage.reference = read_tensors(folder / "reference.safetensors")
+        stage.whitened = load_types(folder / WHITENED)  # for types to come
         return stage
 
     def __call__(self, tasks: Sequence[Task]) -> None:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['describe_copies', 'KnownDefects', 'Standardised', 'without_close_up', 'TypeMethod', 'answer_simply',
-           'cross_fit_types', 'place_of', 'validation_answers', 'compare_temperatures']
+           'cross_fit_types', 'place_of', 'validation_answers', 'fit_deployable', 'compare_temperatures']
 
 # %% ../nbs/type_study.ipynb #8aa41e26
 from dataclasses import dataclass
@@ -189,6 +189,20 @@ def validation_answers(
         places = [place_of(t, true) for t, true in zip(found["types"], types[own], strict=True)]
         answers += [(g, d, p) for d, p in zip(found["distances"], places, strict=True)]
     return answers
+
+# %% ../nbs/type_study.ipynb #66f30f3e
+def fit_deployable(
+    known: KnownDefects,
+    method: TypeMethod,
+    seed: int = 0,
+) -> tuple[PrototypeClassifier, pd.DataFrame]:
+    "Fit a classifier to all defects, its temperature and limit of the unknown to cross-fitted answers; and those."
+    answers, _ = cross_fit_types(known, method, "heatmap", seed)
+    places = [place_of(t, true) for t, true in zip(answers.types, answers.defect, strict=True)]
+    model = method.fit(known.lessons("heatmap"), known.table.defect.to_numpy(), seed)
+    model.temperature = fit_temperature(answers.distances, places)
+    model.open_set_threshold = float(answers.distance.quantile(0.95))
+    return model, answers
 
 # %% ../nbs/type_study.ipynb #b4a8f9b0
 def compare_temperatures(

@@ -62,7 +62,6 @@ class LearnConfig:
     least: int = 10  # defects from which on ways are compared; and good parts, for heads
     fewest: int = 3  # defects from which on heads are trained; up to `least` of them, their word is added
     least_of_type: int = 3  # images of a type that is to be named
-    type_steps: int = 120  # batches that the encoder of types learns from
     miss_rate: float = 0.02  # risk: share of defects that may be called normal
     false_alarm_rate: float = 0.05  # risk: share of good images that may be called anomalous
 

@@ -22,6 +22,7 @@ from .blocks.names import GOOD, composed
 from .blocks.runs import read_json, read_tensors, write_json, write_tensors
 from .category import learn_looks, save_looks
 from .classifier import save_detector
+from .known_types import WHITENED
 from .learning import learn_category
 from .stages import PLAN, listed_stages
 from .stored import FORMAT, RECOGNISED, Stored
@@ -98,11 +99,16 @@ def _add_types(folder: Path, learned: Learned) -> Path:
 # %% ../nbs/workshop.ipynb #b7266fa0
 def _drop_types(folder: Path, place: Path, name: str, files: list[str]) -> list[str]:
     "Forget the types of a category, which describe defects as an older memory of good parts did; `files` without theirs."
-    said, file = read_json(place / "config.json"), place / f"{name}.safetensors"
-    kept = {key: {c: v for c, v in said[key].items() if c != name} for key in ("categories", "reference_ids")}
-    write_json(place / "config.json", said | kept)
-    file.unlink(missing_ok=True)
-    return [f for f in files if f != file.relative_to(folder).as_posix()]
+    gone = []
+    for own in (p for p in (place, place / WHITENED) if (p / "config.json").is_file()):
+        said, file = read_json(own / "config.json"), own / f"{name}.safetensors"
+        kept = {
+            key: {c: v for c, v in said[key].items() if c != name} for key in ("categories", "reference_ids")
+        }
+        write_json(own / "config.json", said | kept)
+        file.unlink(missing_ok=True)
+        gone.append(file.relative_to(folder).as_posix())
+    return [f for f in files if f not in gone]
 
 # %% ../nbs/workshop.ipynb #bb7df993
 def add_looks(folder: Path, extractor: FeatureExtractor, lessons: Lessons, seed: int = 0) -> None:

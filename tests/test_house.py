@@ -20,7 +20,8 @@ PHASES = [p for p in NOTEBOOKS if re.match(r"\d\d_", p.name)]
 MODULES = sorted(p for p in (ROOT / "mvtec_xai").rglob("*.py") if p.name not in ("__init__.py", "_modidx.py"))
 ORDER = [  # who may import whom: what comes earlier, never what comes later
     *("blocks", "sample", "data", "classifier", "category", "gradcam", "explanation_study", "faithfulness"),
-    *("autoencoder", "good_parts", "contrastive", "type_study", "new_types", "ways", "learning", "atlas"),
+    *("autoencoder", "good_parts", "contrastive", "known_types", "type_study", "new_types"),
+    *("ways", "learning", "atlas"),
     *("segmentation", "segmentation_study", "segmentation_scores", "search", "looks", "semantic"),
     *("semantic_study", "search_measures", "unseen_words", "inspection", "stages", "segment_stage"),
     *("describing", "searching", "stored", "told", "workshop", "add_type", "pipeline", "left_out"),
