@@ -26,7 +26,7 @@ class KnownTypes:
     reference: Tensor  # (n, e), embeddings of the known defects
     ids: list[str]  # (n,), their image_ids
 
-
+# %% ../nbs/known_types.ipynb #1173efca
 def save_types(folder: Path, found: dict[str, KnownTypes]) -> None:
     "Write the types of categories into `folder`, as phase 04 does."
     config = {"categories": {}, "reference_ids": {c: own.ids for c, own in found.items()}}

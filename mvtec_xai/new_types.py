@@ -110,7 +110,7 @@ def few_shot(
     return pd.DataFrame(rows, columns=["category", "shots", "method", "right"])
 
 # %% ../nbs/new_types.ipynb #514c99f8
-NEWCOMER = 0.05  # added to the distance of a type that was learned later
+NEWCOMER = 0.025  # added to the distance of a type that was learned later
 
 
 def grown_by(

@@ -120,6 +120,28 @@ def test_a_type_more_from_two_images(bottles, program, tmp_path):
     assert "tear" in InspectionPipeline.from_pretrained(out).shared.classifiers["flask"].types
 
 
+def test_a_study_learns_a_type_in_whitened_features(finished, own, tmp_path):
+    pipeline = InspectionPipeline.from_pretrained(finished)
+    images = sorted(str(p) for p in (own / "washer" / "test").rglob("*.png"))
+    others = sorted(str(p) for p in (own / "lid" / "test").rglob("*.png"))
+    before, known = pipeline.inspect(images, "washer"), pipeline.shared.classifiers["washer"].types
+    grown = pipeline.learn_type("washer", "dent", images[:2])
+    model = grown.shared.classifiers["washer"]
+    assert (type(model.encoder).__name__, model.types) == ("Whitened", [*known, "dent"])
+    assert model.handicap[:-1] == [0.0] * len(known) and model.handicap[-1] > 0
+    after = grown.inspect(images, "washer")
+    assert [i.probability for i in after] == [i.probability for i in before]
+    said = [p.inspect(others, "lid") for p in (pipeline, grown)]
+    assert [(i.probability, i.type_distances) for i in said[0]] == [
+        (i.probability, i.type_distances) for i in said[1]
+    ]
+    more = grown.learn_type("washer", "tear", images[2:4])  # the second one finds whitened features there
+    assert more.shared.classifiers["washer"].types == [*known, "dent", "tear"]
+    folder = more.save_pretrained(tmp_path / "saved")
+    InspectionPipeline.from_pretrained(folder).forget("washer").save_pretrained(tmp_path / "without")
+    assert not list((tmp_path / "without").rglob("washer*"))
+
+
 def test_wrong_use_is_refused(learned, bottles, program, tmp_path):
     good, new = bottles / "train" / "good", tmp_path / "new"
     for given, says in (

@@ -50,7 +50,6 @@ ENGLISH |= {
     "sure": "{p} sure",
     "good_only": "Judged by good parts only",
     "less_strange": "good parts that are less strange: {p}",
-    "added": "two opinions: like known defects, and strange beside good parts",
     "probability": "probability of a defect {p}",
     "asked": "second opinion: stranger than {p} of good parts",
     "perhaps": "If it is defective, perhaps {type}",
@@ -65,6 +64,7 @@ ENGLISH |= {
 
 # %% ../../nbs/tools/gallery_words.ipynb #91dbc260
 ENGLISH |= {
+    "added": "two opinions: like known defects, and strange beside good parts",
     "largest_from": "largest defect from",
     "one_defect": "one defect: {area}, {longest} long",
     "some_defects": "{n} defects; the largest {area}, the longest {longest}",
@@ -166,7 +166,6 @@ SPANISH |= {
     "sure": "Seguridad: {p}",
     "good_only": "Juzgada solo por piezas buenas",
     "less_strange": "piezas buenas menos extrañas: {p}",
-    "added": "dos opiniones: parecida a defectos conocidos y extraña ante las buenas",
     "probability": "probabilidad de defecto: {p}",
     "asked": "segunda opinión: más extraña que {p} de las buenas",
     "perhaps": "Si es defectuosa, quizá {type}",
@@ -181,6 +180,7 @@ SPANISH |= {
 
 # %% ../../nbs/tools/gallery_words.ipynb #e337154d
 SPANISH |= {
+    "added": "dos opiniones: parecida a defectos conocidos y extraña ante las buenas",
     "largest_from": "defecto mayor desde",
     "one_defect": "un defecto: {area}, {longest} de largo",
     "some_defects": "{n} defectos; el mayor {area}, el más largo {longest}",
