@@ -24,6 +24,7 @@ from .blocks.backbones import FeatureExtractor
 from .blocks.memory import MemoryBank
 from .blocks.runs import read_json, read_tensors
 from .blocks.training import fit, make_loader
+from .blocks.whitening import Whitened
 
 # %% ../nbs/04_contrastive.ipynb #a9ee48b6
 def masked_average_pooling(
@@ -148,6 +149,7 @@ class PrototypeClassifier:
     prototypes: Tensor  # (types, per type, e), unit length
     open_set_threshold: float = float("inf")  # farther from every prototype: unknown
     temperature: float = 0.1  # of the confidence
+    handicap: Sequence[float] = ()  # of each type, added to its distance; none: 0
 
     @torch.no_grad()
     def embed(self, features: Tensor) -> Tensor:
@@ -157,7 +159,8 @@ class PrototypeClassifier:
     def distances(self, embeddings: Tensor) -> Tensor:
         "Measure distances (n, types) to the nearest prototype of each type, 0..2."
         found = torch.cdist(embeddings, self.prototypes.flatten(0, 1))
-        return found.unflatten(1, self.prototypes.shape[:2]).amin(dim=2)
+        found = found.unflatten(1, self.prototypes.shape[:2]).amin(dim=2)
+        return found + torch.tensor(self.handicap) if self.handicap else found
 
     def name(self, embeddings: Tensor) -> list[tuple[str, float]]:
         "Name each embedding: (type or `unknown`, confidence 0..1)."
@@ -233,15 +236,12 @@ def fit_temperature(
     return float(min(np.geomspace(0.01, 1, 41), key=improbability))
 
 # %% ../nbs/04_contrastive.ipynb #7594146f
-def load_prototype_classifier(
-    folder: str | Path,  # RUN/04_contrastive
-    category: str,
-) -> PrototypeClassifier:
-    "Load the deployable classifier of a category, on the CPU."
+def load_prototype_classifier(folder: str | Path, category: str) -> PrototypeClassifier:
+    "Load the deployable classifier of a category from RUN/04_contrastive, on the CPU."
     config = read_json(Path(folder) / "config.json")["categories"][category]
     tensors = read_tensors(Path(folder) / f"{category}.safetensors")
-    prototypes = tensors.pop("prototypes")
-    encoder = ProjectionHead(tensors["mean"].shape[1], prototypes.shape[2])
+    prototypes, size, white = tensors.pop("prototypes"), tensors["mean"].shape[1], tensors.get("basis")
+    encoder = ProjectionHead(size, prototypes.shape[2]) if white is None else Whitened(size, white.shape[1])
     encoder.load_state_dict(tensors)
-    limits = config["open_set_threshold"], config["temperature"]
+    limits = config["open_set_threshold"], config["temperature"], config.get("handicap", ())
     return PrototypeClassifier(encoder.eval(), config["types"], prototypes, *limits)

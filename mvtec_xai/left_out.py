@@ -14,7 +14,8 @@ from sklearn.metrics import roc_auc_score
 
 from .blocks.calibration import fit_thresholds, with_thresholds
 from .blocks.examples import Examples
-from .classifier import HeadConfig, score_maps, train_heads
+from .classifier import DenseHead, HeadConfig, score_maps, train_heads
+from .gradcam import explain_heads
 
 # %% ../nbs/left_out.ipynb #1f66602b
 @dataclass
@@ -27,27 +28,41 @@ class LeftOut:
     config: HeadConfig = field(default_factory=HeadConfig)
     size: int = 1  # heads in an ensemble
 
-    def answer(self, teach: np.ndarray, asked: np.ndarray, seed: int) -> pd.DataFrame:
-        "Learn from rows `teach` (n,) bool, score rows `asked`: image_id, category, defect, label, logit."
-        heads = train_heads(self.examples, self.index, teach, self.size, self.config, seed)
+    def train(self, teach: np.ndarray, seed: int) -> list[DenseHead]:
+        "Train heads on rows `teach` (n,) bool."
+        return train_heads(self.examples, self.index, teach, self.size, self.config, seed)
+
+    def answer(self, heads: list[DenseHead], asked: np.ndarray) -> pd.DataFrame:
+        "Score rows `asked` (n,) bool: image_id, category, defect, label, logit."
         rows = self.examples.select(asked)
         logit = score_maps(heads, [m[rows] for m in self.examples.maps])
         found = self.index.loc[self.examples.row[rows], ["image_id", "category", "defect", "label"]]
         return found.assign(logit=logit)
 
+    def explain(self, heads: list[DenseHead], asked: np.ndarray) -> dict[str, np.ndarray]:
+        "Explain rows `asked` (n,) bool by Grad-CAM: maps (h, w) by image_id."
+        rows = self.examples.select(asked)
+        maps = explain_heads(heads, [m[rows] for m in self.examples.maps])
+        return dict(zip(self.index.image_id[self.examples.row[rows]], maps, strict=True))
+
 # %% ../nbs/left_out.ipynb #ebbf8160
-def judge_left_out(study: LeftOut, defect: str, seed: int = 0) -> pd.DataFrame:
-    "Judge images of a type, and good ones, by heads that know neither: as from `LeftOut.answer`, and half, left_out."
+def judge_left_out(study: LeftOut, defect: str, seed: int = 0) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Judge images of a type, and good ones, by heads that know neither.
+
+    As from `LeftOut.answer`, and half, left_out; and the maps (h, w) of the type's images by image_id.
+    """
     index = study.index
     here, own = index.category == study.category, index.defect == defect
     tested, half = here & (index.folder == "test"), pd.Series(0, index=index.index)
     half[index.index[tested & (index.label == 0)][1::2]] = 1
-    answers = []
+    answers, maps = [], {}
     for h in (0, 1):
         asked = tested & (own | ((index.label == 0) & (half == h)))
         teach = here & ~asked & ~own
-        answers.append(study.answer(teach.to_numpy(), asked.to_numpy(), seed + h).assign(half=h))
-    return pd.concat(answers, ignore_index=True).assign(left_out=defect)
+        heads = study.train(teach.to_numpy(), seed + h)
+        answers.append(study.answer(heads, asked.to_numpy()).assign(half=h))
+        maps = maps or study.explain(heads, (here & own).to_numpy())
+    return pd.concat(answers, ignore_index=True).assign(left_out=defect), maps
 
 # %% ../nbs/left_out.ipynb #61218f2f
 def evaluate_unseen(
@@ -92,7 +107,8 @@ def judge_few(
     for turn in range(3):
         learned, asked = here & ((third == turn) | (third < 0)), (third >= 0) & (third != turn)
         place = index[learned & bad].groupby("defect").cumcount().reindex(index.index)
-        said = study.answer(learned & (~bad | (place < count).to_numpy()), asked, seed + turn)
+        heads = study.train(learned & (~bad | (place < count).to_numpy()), seed + turn)
+        said = study.answer(heads, asked)
         said["judged"] = third[said.index] == (turn + 2) % 3
         known = said[~said.judged]
         chosen = fit_thresholds(known.label.to_numpy(), known.logit.to_numpy(), *rates)

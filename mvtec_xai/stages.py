@@ -26,8 +26,9 @@ from .blocks.runs import read_json, read_tensors
 from .blocks.verification import fuse
 from .classifier import Detector, load_detector, score_maps
 from .contrastive import PrototypeClassifier, describe_defects, load_prototype_classifier
-from .good_parts import GOOD_ONLY, load_good_parts
+from .good_parts import load_learned
 from .inspection import Inspection, verdict_of
+from .known_types import WHITENED, load_types
 from .patch_maps import map_patches, prepare_method
 
 # %% ../nbs/stages.ipynb #ab891e81
@@ -92,7 +93,7 @@ class Detect(Stage):
         stage.detectors, stage.thresholds = shared.detectors, read_json(folder / "config.json")["thresholds"]
         stage.basis = shared.basis
         for category in shared.categories:
-            load = load_good_parts if shared.basis.get(category) == GOOD_ONLY else load_detector
+            load = load_learned if category in shared.basis else load_detector  # else: the study
             shared.detectors[category] = load(folder, category, extractor=shared.extractor)
         return stage
 
@@ -187,6 +188,7 @@ class NameType(Stage):
         named = [c for c in shared.categories if c in config["categories"]]
         shared.classifiers |= {c: load_prototype_classifier(folder, c) for c in named}
         stage.reference = read_tensors(folder / "reference.safetensors")
+        stage.whitened = load_types(folder / WHITENED)  # for types to come
         return stage
 
     def __call__(self, tasks: Sequence[Task]) -> None:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['describe_copies', 'KnownDefects', 'Standardised', 'without_close_up', 'TypeMethod', 'answer_simply',
-           'cross_fit_types', 'place_of', 'validation_answers', 'compare_temperatures']
+           'cross_fit_types', 'place_of', 'validation_answers', 'fit_deployable', 'compare_temperatures']
 
 # %% ../nbs/type_study.ipynb #8aa41e26
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from .blocks.backbones import FeatureExtractor
 from .blocks.evaluation import mean_difference
 from .blocks.images import to_tensor
 from .blocks.memory import MemoryBank
+from .blocks.whitening import fit_whitening
 from .contrastive import TEMPERATURE_PRIOR, PrototypeClassifier, describe_defects, fit_prototypes
 from .contrastive import fit_temperature, masked_average_pooling, surprise, train_encoder
 
@@ -99,7 +100,7 @@ def without_close_up(x: Tensor) -> Tensor:
 # %% ../nbs/type_study.ipynb #ff1a1382
 @dataclass
 class TypeMethod:
-    "A way to name defects, by its name: a loss, no_close_up, frozen, logistic or majority."
+    "A way to name defects, by its name: a loss, no_close_up, frozen, whitened, logistic or majority."
 
     name: str
     steps: int  # batches that an encoder learns from
@@ -108,6 +109,8 @@ class TypeMethod:
         "Fit a prototype classifier to features (copies, n, 2, d); not for logistic and majority."
         if self.name == "frozen":
             encoder = Standardised(x[0])
+        elif self.name == "whitened":
+            encoder = fit_whitening(x, types)
         elif self.name == "no_close_up":
             encoder = train_encoder(without_close_up(x), types, self.steps, "supcon", seed)
         else:
@@ -186,6 +189,20 @@ def validation_answers(
         places = [place_of(t, true) for t, true in zip(found["types"], types[own], strict=True)]
         answers += [(g, d, p) for d, p in zip(found["distances"], places, strict=True)]
     return answers
+
+# %% ../nbs/type_study.ipynb #66f30f3e
+def fit_deployable(
+    known: KnownDefects,
+    method: TypeMethod,
+    seed: int = 0,
+) -> tuple[PrototypeClassifier, pd.DataFrame]:
+    "Fit a classifier to all defects, its temperature and limit of the unknown to cross-fitted answers; and those."
+    answers, _ = cross_fit_types(known, method, "heatmap", seed)
+    places = [place_of(t, true) for t, true in zip(answers.types, answers.defect, strict=True)]
+    model = method.fit(known.lessons("heatmap"), known.table.defect.to_numpy(), seed)
+    model.temperature = fit_temperature(answers.distances, places)
+    model.open_set_threshold = float(answers.distance.quantile(0.95))
+    return model, answers
 
 # %% ../nbs/type_study.ipynb #b4a8f9b0
 def compare_temperatures(

@@ -77,6 +77,32 @@ def test_bad_folders_are_named_and_leave_nothing(make, says, program, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["photographs"]
 
 
+def test_with_few_defects_two_opinions_are_added(learned, bottles, program, tmp_path):
+    more = make_sample(tmp_path / "drawn", train=10, good=2, per_type=2, categories=["screw"]) / "screw"
+    out, seen = tmp_path / "two", tmp_path / "inspected"
+    said = program("learn", more, "--run", learned, "--out", out)
+    assert said.returncode == 0, said.stderr
+    assert "screw: learned from good parts, defects and masks, two opinions added" in said.stdout
+    assert "are too few to compare by (10): both opinions are added" in said.stdout
+    assert "misses: with" in said.stdout and "can be promised" in said.stdout
+    pipeline = InspectionPipeline.from_pretrained(out)
+    kinds = [type(head).__name__ for head in pipeline.shared.detectors["screw"].heads]
+    assert kinds == ["DenseHead", "DenseHead", "GoodPartsHead"]
+    said = program("inspect", more / "test", "--run", out, "--category", "screw", "--out", seen)
+    assert said.returncode == 0, said.stderr
+    lines = [json.loads(line) for line in (seen / "inspections.jsonl").read_text().splitlines()]
+    assert all(line["basis"].endswith("two opinions added") for line in lines)
+    assert '"added": true' in (seen / "index.html").read_text()
+    again = InspectionPipeline.from_pretrained(pipeline.save_pretrained(tmp_path / "again"))
+    images = sorted(str(p) for p in (more / "test").rglob("*.png"))
+    first, second = pipeline.inspect(images, "screw"), again.inspect(images, "screw")
+    assert [i.probability for i in first] == [i.probability for i in second]
+    assert any(i.score_map is not None for i in first)
+    known = sorted(str(p) for p in (bottles / "test").rglob("*.png"))
+    before = InspectionPipeline.from_pretrained(learned).inspect(known, "flask")
+    assert [i.probability for i in before] == [i.probability for i in pipeline.inspect(known, "flask")]
+
+
 def test_a_type_more_from_two_images(bottles, program, tmp_path):
     known, out, new = tmp_path / "known", tmp_path / "out", tmp_path / "new" / "tear"
     said = program("learn", bottles, "--out", known, "--category", "flask", "--image-size", "96")
@@ -92,6 +118,28 @@ def test_a_type_more_from_two_images(bottles, program, tmp_path):
     said = program(*command)
     assert said.returncode == 0 and "type tear: learned from 2 images" in said.stdout, said.stderr
     assert "tear" in InspectionPipeline.from_pretrained(out).shared.classifiers["flask"].types
+
+
+def test_a_study_learns_a_type_in_whitened_features(finished, own, tmp_path):
+    pipeline = InspectionPipeline.from_pretrained(finished)
+    images = sorted(str(p) for p in (own / "washer" / "test").rglob("*.png"))
+    others = sorted(str(p) for p in (own / "lid" / "test").rglob("*.png"))
+    before, known = pipeline.inspect(images, "washer"), pipeline.shared.classifiers["washer"].types
+    grown = pipeline.learn_type("washer", "dent", images[:2])
+    model = grown.shared.classifiers["washer"]
+    assert (type(model.encoder).__name__, model.types) == ("Whitened", [*known, "dent"])
+    assert model.handicap[:-1] == [0.0] * len(known) and model.handicap[-1] > 0
+    after = grown.inspect(images, "washer")
+    assert [i.probability for i in after] == [i.probability for i in before]
+    said = [p.inspect(others, "lid") for p in (pipeline, grown)]
+    assert [(i.probability, i.type_distances) for i in said[0]] == [
+        (i.probability, i.type_distances) for i in said[1]
+    ]
+    more = grown.learn_type("washer", "tear", images[2:4])  # the second one finds whitened features there
+    assert more.shared.classifiers["washer"].types == [*known, "dent", "tear"]
+    folder = more.save_pretrained(tmp_path / "saved")
+    InspectionPipeline.from_pretrained(folder).forget("washer").save_pretrained(tmp_path / "without")
+    assert not list((tmp_path / "without").rglob("washer*"))
 
 
 def test_wrong_use_is_refused(learned, bottles, program, tmp_path):

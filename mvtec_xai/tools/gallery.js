@@ -72,6 +72,7 @@ function about(r) {
     if (r.suggested && r.verdict !== 'unfamiliar') t.append(make('div', 'sure', say('looks_like', {category: r.suggested})));
     if (r.category && r.told !== null) t.append(make('div', 'n', say('told_apart', {p: percent(r.told)})));
     if (r.verdict !== 'unfamiliar') t.append(scale(r), make('div', 'n', say(r.goodOnly ? 'less_strange' : 'probability', {p: percent(r.p)})));
+    if (r.added && r.verdict !== 'unfamiliar') t.append(make('div', 'n', say('added')));
     if (r.asked !== null) t.append(make('div', 'n', say('asked', {p: percent(r.asked)})));
     if (r.defects !== undefined) t.append(make('div', 'n', sizes(r)));
     if (r.type) t.append(make('div', 'sure', typing(r)));

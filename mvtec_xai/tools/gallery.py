@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..blocks.overlays import outline, overlay
 from ..blocks.plots import VERDICT_COLOURS
-from ..good_parts import GOOD_ONLY
+from ..good_parts import ADDED, GOOD_ONLY
 from ..inspection import Inspection
 from .gallery_words import page_words
 
@@ -77,6 +77,7 @@ def card(line: dict) -> dict:
     return shown | {
         "verdict": line["verdict"],
         "goodOnly": line.get("basis") == GOOD_ONLY,
+        "added": line.get("basis", "").endswith(ADDED),
         "sure": line["type_confidence"],
         "others": [t for _, t in others],
         "asked": line["reconstruction_percentile"],

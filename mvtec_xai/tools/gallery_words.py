@@ -64,6 +64,7 @@ ENGLISH |= {
 
 # %% ../../nbs/tools/gallery_words.ipynb #91dbc260
 ENGLISH |= {
+    "added": "two opinions: like known defects, and strange beside good parts",
     "largest_from": "largest defect from",
     "one_defect": "one defect: {area}, {longest} long",
     "some_defects": "{n} defects; the largest {area}, the longest {longest}",
@@ -180,6 +181,7 @@ SPANISH |= {
 
 # %% ../../nbs/tools/gallery_words.ipynb #e337154d
 SPANISH |= {
+    "added": "dos opiniones: parecida a defectos conocidos y extraña ante las buenas",
     "largest_from": "defecto mayor desde",
     "one_defect": "un defecto: {area}, {longest} de largo",
     "some_defects": "{n} defectos; el mayor {area}, el más largo {longest}",

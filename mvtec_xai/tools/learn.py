@@ -23,9 +23,10 @@ from ..blocks.images import to_rgb
 from ..blocks.masks import find_mask, list_masks
 from ..blocks.names import GOOD, composed, means_good
 from ..data import index_dataset, list_images
-from ..learning import UNNAMED, Learned, LearnConfig, Lessons, learn_category
+from ..learning import UNNAMED, learn_category
 from ..pipeline import InspectionPipeline
-from ..workshop import STANDARD, add_category, add_looks, empty_pipeline
+from ..ways import STANDARD, LearnConfig, Learned, Lessons
+from ..workshop import add_category, add_looks, empty_pipeline
 
 # %% ../../nbs/tools/learn.ipynb #08561cec
 def index_folder(

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..blocks.images import resize_image
 from ..blocks.overlays import outline
-from ..good_parts import GOOD_ONLY
+from ..good_parts import ADDED, GOOD_ONLY
 from ..inspection import Inspection, verdict_of
 from .gallery import thumbnail
 from .pieces import bars, larger, picture, scale
@@ -65,13 +65,18 @@ def detector_step(inspection: Inspection, words: Words) -> Step:
     if i.verdict == "unfamiliar":
         return Step(words("detector_step"), words("detector_unfamiliar", p=p))
     so_far = words(f"{_judge(i)}_{verdict_of(alone, i.low, i.high)}", low=low, high=high)
-    said = f"{words(f'{_judge(i)}_says', p=p)} {so_far}"
+    said = " ".join([words(f"{_judge(i)}_says", p=p), so_far, *_added("detector", i, words)])
     return Step(words("detector_step"), said, scale(alone, i.low, i.high, words))
 
 
 def _judge(inspection: Inspection) -> str:
     "Whose words say what the probability means: of one that knows good parts only, or of one that knows defects."
     return "stranger" if inspection.basis == GOOD_ONLY else "detector"
+
+
+def _added(step: str, inspection: Inspection, words: Words) -> list[str]:
+    "A sentence where heads and good parts judge together, else none."
+    return [words(f"{step}_added")] if inspection.basis.endswith(ADDED) else []
 
 # %% ../../nbs/tools/reasons.ipynb #9f48f18f
 def heatmap_step(
@@ -89,10 +94,11 @@ def heatmap_step(
     below = picture(outline(resize_image(image, side), inspection.region), "", shape)
     heated = picture(thumbnail(image, inspection, side), words("heatmap"), shape)
     strength = f'{words("opacity")} <input type="range" min="0" max="1" step="0.05" value="1">'
+    text = words("heatmap_is", share=words.percent(share)) if share else words("heatmap_flat")
     ends = f"<span>{words('calm')}</span><span>{words('suspicious', limit=limit)}</span>"
     return Step(
         words("heatmap_step"),
-        words("heatmap_is", share=words.percent(share)) if share else words("heatmap_flat"),
+        " ".join([text, *_added("heatmap", inspection, words)]),
         f'<div class="pair">{plain}<div class="layers">{below}{heated}</div></div>'
         f'<div class="legend">{_legend()}{ends}</div><label class="opacity">{strength}</label>',
     )

@@ -21,7 +21,7 @@ from ..data import category_folders, index_dataset
 from ..stages import PLAN
 from .learn import learn
 from .phases import Plan
-from ..workshop import STANDARD
+from ..ways import STANDARD
 
 # %% ../../nbs/tools/unstudied.ipynb #6e8cbc4a
 MISNAMED = "good parts under another name"  # a mistake, which `reproduce` reports

@@ -58,6 +58,7 @@ ENGLISH |= {
     "stranger_review": "That is the limit itself: doubtful so far. It was learned from good parts only.",
     "stranger_anomalous": "That is above the limit, {high}: anomalous. It was learned from good parts only; "
     "how probable a defect is, they cannot tell.",
+    "detector_added": "Two opinions count: how like known defects, and how strange beside good parts.",
     "detector_normal": "That is below {low}: normal, and surely so.",
     "detector_anomalous": "That is above {high}: anomalous, and surely so.",
     "detector_review": "That is between {low} and {high}, where the detector must not decide alone: doubtful so far.",
@@ -70,6 +71,7 @@ ENGLISH |= {
     "heatmap_flat": "The heatmap is flat: nothing in the image stands out.",
     "heatmap_is": "Left the image, right the heatmap on this category's fixed scale. "
     "The white outline marks the suspicious region, {share} of the image.",
+    "heatmap_added": "It adds up what looks like known defects and what is strange beside good parts.",
     "calm": "calm: the image as it is",
     "suspicious": "suspicious, {limit} or more",
     "image": "the image",
@@ -161,6 +163,7 @@ SPANISH |= {
     "stranger_review": "Es el límite mismo: dudosa por ahora. Se aprendió solo de piezas buenas.",
     "stranger_anomalous": "Está por encima del límite, {high}: anómala. Se aprendió solo de piezas buenas; "
     "cuán probable es un defecto no pueden decirlo.",
+    "detector_added": "Cuentan dos opiniones: cuánto se parece a defectos conocidos y cuán extraña es ante las buenas.",
     "detector_normal": "Está por debajo de {low}: normal, y con seguridad.",
     "detector_anomalous": "Está por encima de {high}: anómala, y con seguridad.",
     "detector_review": "Está entre {low} y {high}, donde el detector no debe decidir solo: dudosa por ahora.",
@@ -173,6 +176,7 @@ SPANISH |= {
     "heatmap_flat": "El mapa de calor es plano: nada destaca en la imagen.",
     "heatmap_is": "A la izquierda la imagen, a la derecha el mapa de calor en la escala fija de esta categoría. "
     "El contorno blanco marca la región sospechosa, {share} de la imagen.",
+    "heatmap_added": "Suma lo que se parece a defectos conocidos y lo que es extraño ante las piezas buenas.",
     "calm": "tranquilo: la imagen tal cual",
     "suspicious": "sospechoso, {limit} o más",
     "image": "la imagen",
