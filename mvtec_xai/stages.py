@@ -227,9 +227,13 @@ def nearest_known(
 
 # %% ../nbs/stages.ipynb #4e46c956
 PLAN = "06_pipeline/pipeline.json"
-STAGES: dict[str, type[Stage] | str] = {"detect": Detect, "explain": Explain, "verify": Verify}
-STAGES |= {"type": NameType, "segment": "mvtec_xai.segment_stage:Segment"}  # a text is imported when listed
-STAGES |= {"expect": "mvtec_xai.expect_stage:Expect"}
+STAGES = {
+    "detect": Detect,
+    "explain": Explain,
+    "verify": Verify,
+    "type": NameType,
+}  # or a text, to be imported
+STAGES |= {"segment": "mvtec_xai.segment_stage:Segment", "expect": "mvtec_xai.expect_stage:Expect"}
 
 
 def listed_stages(run: Path) -> dict[str, str]:
