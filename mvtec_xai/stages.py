@@ -227,12 +227,7 @@ def nearest_known(
 
 # %% ../nbs/stages.ipynb #4e46c956
 PLAN = "06_pipeline/pipeline.json"
-STAGES = {
-    "detect": Detect,
-    "explain": Explain,
-    "verify": Verify,
-    "type": NameType,
-}  # or a text, to be imported
+STAGES = {"detect": Detect, "explain": Explain, "verify": Verify, "type": NameType}
 STAGES |= {"segment": "mvtec_xai.segment_stage:Segment", "expect": "mvtec_xai.expect_stage:Expect"}
 
 
