@@ -56,7 +56,7 @@ def test_phases_are_found_with_what_they_read():
         "11_segmentation": (*everything[:4], "06_pipeline"),
         "12_generative": (*everything[:2], "03_autoencoder", "06_pipeline"),
         "13_semantic": (*everything[:3], "04_contrastive"),
-        "14_generalisation": everything[:4],
+        "14_generalisation": (*everything[:4], "12_generative"),
     }
 
 
