@@ -8,7 +8,7 @@ A category whose images are not square is learned three ways, with the frozen ne
 
 Each is scored on the test folder: from good parts alone; from 1, 3, 5 defects as well, and from all of them. Defects and good test
 images are dealt into folds, so that nothing judges an image that it has learned from. Pixel measures are of the tiles or squares laid back
-on the image. The table is shapes.csv. About a quarter of an hour of one core with `--good 60`, which draws so many good images from
+on the image. The table is shapes.csv. Half an hour of one core, less with `--good 60`, which draws so many good images from
 each folder; all defects take part in any case.
 
     .venv/bin/python benchmarks/shapes.py --images ../shared/kolektor_sdd/commutator --run runs/full --out runs/full/reference
