@@ -17,7 +17,7 @@ from .differences import difference_maps, expect
 from .generative import load_generator, seen_maps
 from .stages import Shared, Stage, Task
 
-# %% ../nbs/expect_stage.ipynb #ffcfd3b5
+# %% ../nbs/expect_stage.ipynb #8513682d
 class Expect(Stage):
     "What would a good part look like here? The phase of `generative`."
 
@@ -27,6 +27,7 @@ class Expect(Stage):
     def load(cls, folder: Path, shared: Shared) -> "Expect":
         stage, config = cls(), read_json(folder / "config.json")
         known = [c for c in shared.categories if c in config["limits"] and shared.basis.get(c) is None]
+        stage.drawn_by = config["drawn_by"]
         stage.limits = {c: config["limits"][c] for c in known}
         stage.generators = {c: load_generator(folder, c, config["kind"]).to(shared.device) for c in known}
         return stage
@@ -43,5 +44,7 @@ class Expect(Stage):
         size = generator.scale * maps[generator.at].shape[-1]
         found = expect(generator, maps, shrink(task.image[None], size))
         inspection.expected = (255 * found.pictures[0]).round().astype(np.uint8)
-        inspection.difference = difference_maps(found.differences, generator.usual.cpu().numpy())[0]
+        inspection.difference = difference_maps(
+            found.differences, generator.usual.cpu().numpy(), self.drawn_by
+        )[0]
         inspection.difference_limit = self.limits[inspection.category]

@@ -133,6 +133,7 @@ def forget_category(folder: Path, name: str) -> None:
     name, places = known[composed(name)], dict(plan["stages"])
     own = f"{places['detect']}/{name}/", f"{places['verify']}/{name}/", f"{RECOGNISED}/{name}.safetensors"
     own += tuple(f"{place}/{name}." for place in listed_stages(folder).values())
+    own += (f"{places['type']}/{WHITENED}/{name}.",)
     gone = [f for f in plan["files"] if f.startswith(own)]
     plan |= {
         "categories": [c for c in plan["categories"] if c != name],

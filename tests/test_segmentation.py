@@ -55,7 +55,7 @@ def test_the_phase_keeps_maps_measures_and_a_stage(finished):
 
 def test_a_suspicious_part_is_outlined_and_one_without_outlines_says_so(eager, own):
     pipeline = InspectionPipeline.from_pretrained(eager)
-    assert list(pipeline.stages) == ["detect", "explain", "verify", "segment", "type", "describe"]
+    assert list(pipeline.stages) == ["detect", "explain", "verify", "segment", "type", "expect", "describe"]
     washer, lid = (pipeline.inspect(own / c / "test" / "good" / "000.png") for c in ("washer", "lid"))
     assert washer.suspicious and washer.mask.dtype == bool and washer.mask.shape == (64, 64)
     assert washer.to_dict()["defects"] == len(washer.extra["defect_list"]) > 0
@@ -113,6 +113,7 @@ def test_a_run_without_the_phase_works_as_before(finished, own, program, tmp_pat
         "explain",
         "verify",
         "type",
+        "expect",
         "describe",
     ]
     refused = program("inspect", image, "--run", run, "--out", out, "--category", "washer", "--coco")

@@ -22,7 +22,7 @@ def expected_steps(
     "Show the part as it is, as it should be, and the difference; nothing where nobody painted it."
     names = [words(name) for name in ("expect_is", "expect_should", "expect_difference")]
     shown = [
-        f"<figure>{larger(picture(x, name, image.shape[:2]), name)}<figcaption>{name}</figcaption></figure>"
+        f'<figure class="view">{larger(picture(x, name, image.shape[:2]), name)}<figcaption>{name}</figcaption></figure>'
         for x, name in zip(inspection.compared(image), names, strict=False)
     ]
     if not shown:
