@@ -44,7 +44,6 @@ class Expect(Stage):
         size = generator.scale * maps[generator.at].shape[-1]
         found = expect(generator, maps, shrink(task.image[None], size))
         inspection.expected = (255 * found.pictures[0]).round().astype(np.uint8)
-        inspection.difference = difference_maps(
-            found.differences, generator.usual.cpu().numpy(), self.drawn_by
-        )[0]
+        usual = generator.usual.cpu().numpy()
+        inspection.difference = difference_maps(found.differences, usual, self.drawn_by)[0]
         inspection.difference_limit = self.limits[inspection.category]
