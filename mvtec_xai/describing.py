@@ -99,7 +99,7 @@ def compose(
 
 # %% ../nbs/describing.ipynb #4e9c1167
 @torch.no_grad()
-def describe_task(stage: "Describe", task: Task) -> None:
+def describe_task(stage: Stage, task: Task) -> None:
     "Fill in the sentences and the image's vector."
     inspection, spaces = task.inspection, stage.semantic.spaces
     x = look_at(task.maps, task.image, [inspection.region])
