@@ -64,7 +64,7 @@ ADDED = """
   };
   // ---- what scrolls sideways can be reached, and scrolled, by keyboard
   const reach = () => $$("pre, .cell-output, .wide").forEach((box) => {
-    if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0; else box.removeAttribute("tabindex");
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0; else box.removeAttribute("tabindex");
   });
   window.addEventListener("load", reach);
   window.addEventListener("resize", reach);
