@@ -59,7 +59,7 @@ def expect(
         seen, x = [m.to(device) for m in seen], x.to(device)
         again, rebuilt = generator(seen)
         pictures.append(again.permute(0, 2, 3, 1).cpu())
-        found.append(three_differences(x, again, wanted_maps(seen, generator.at), rebuilt).cpu())
+        found.append(three_differences(x, again, wanted_maps(seen), rebuilt).cpu())
     smooth = gaussian_filter(torch.cat(found).numpy(), (0, 0, SMOOTHING, SMOOTHING))
     return Expected(torch.cat(pictures).numpy(), smooth)
 

@@ -14,7 +14,7 @@ import numpy as np
 from .autoencoder import shrink
 from .blocks.runs import read_json
 from .differences import difference_maps, expect
-from .generative import load_generator, seen_maps
+from .generative import load_generator, picture_size, seen_maps
 from .stages import Shared, Stage, Task
 
 # %% ../nbs/expect_stage.ipynb #8513682d
@@ -41,8 +41,7 @@ class Expect(Stage):
         "Fill in the picture and the difference, from the maps that the detector looked at."
         inspection, maps = task.inspection, seen_maps(task.maps)
         generator = self.generators[inspection.category]
-        size = generator.scale * maps[generator.at].shape[-1]
-        found = expect(generator, maps, shrink(task.image[None], size))
+        found = expect(generator, maps, shrink(task.image[None], picture_size(maps)))
         inspection.expected = (255 * found.pictures[0]).round().astype(np.uint8)
         usual = generator.usual.cpu().numpy()
         inspection.difference = difference_maps(found.differences, usual, self.drawn_by)[0]

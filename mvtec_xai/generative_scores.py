@@ -68,13 +68,13 @@ def measure_images(
 
 
 def join_intervals(
-    table: pd.DataFrame,  # category, kind, images, image_auroc, and PIXELS where known
+    table: pd.DataFrame,  # category, kind, images, image_auroc, any text, and PIXELS where known
     image_draws: dict[tuple[str, str], dict[str, np.ndarray]],  # by (category, kind)
     pixel_draws: dict[tuple[str, str], dict[str, np.ndarray]],  # the same, of those with masks
 ) -> pd.DataFrame:
     "Add means over categories and intervals."
     keys = ["category", "kind"]
-    found = with_intervals(table[[*keys, "images", "image_auroc"]], image_draws, "kind")
+    found = with_intervals(table.drop(columns=[*PIXELS], errors="ignore"), image_draws, "kind")
     if pixel_draws:
         masked = table.set_index(keys).loc[list(pixel_draws)].reset_index()[[*keys, *PIXELS]]
         found = found.merge(with_intervals(masked, pixel_draws, "kind"), on=keys, how="left")

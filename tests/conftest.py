@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mvtec_xai.blocks.runs import read_json, write_json
 from mvtec_xai.pipeline import InspectionPipeline
 from mvtec_xai.sample.dataset import make_sample
 from mvtec_xai.stages import Shared, Stage
@@ -120,6 +121,17 @@ def finished(own, tmp_path_factory):
     run = tmp_path_factory.mktemp("run")
     plan = Plan(ROOT / "nbs", run, run / "figures", data=str(own), language="es", overrides=TINY)
     reproduce(plan)
+    return run
+
+
+def suspecting(finished: Path, run: Path) -> Path:
+    "Copy a finished run to `run`, with a detector that suspects every part; return that."
+    shutil.copytree(finished, run)
+    file = run / "01_classifier" / "config.json"
+    config = read_json(file)
+    for limits in config["thresholds"].values():
+        limits |= {"low": 0.0, "high": 0.0, "familiar": 1e9}
+    write_json(file, config)
     return run
 
 

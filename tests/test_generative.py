@@ -1,11 +1,11 @@
 """Painters: what phase 12 leaves, what the pipeline, the command line and the page make of it, and what happens without."""
 
-import json
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import suspecting
 from PIL import Image
 
 from mvtec_xai import InspectionPipeline
@@ -20,13 +20,7 @@ FOLDER = "12_generative"
 @pytest.fixture(scope="module")
 def eager(finished, tmp_path_factory):
     "The finished run with a detector that suspects every part."
-    run = tmp_path_factory.mktemp("painted") / "run"
-    shutil.copytree(finished, run)
-    config = read_json(run / "01_classifier" / "config.json")
-    for limits in config["thresholds"].values():
-        limits |= {"low": 0.0, "high": 0.0, "familiar": 1e9}
-    (run / "01_classifier" / "config.json").write_text(json.dumps(config))
-    return run
+    return suspecting(finished, tmp_path_factory.mktemp("painted") / "run")
 
 
 def test_the_phase_keeps_scores_and_a_stage(finished):
@@ -38,15 +32,6 @@ def test_the_phase_keeps_scores_and_a_stage(finished):
         and scores.percentile.between(0, 1, inclusive="neither").all()
     )
     assert read_json(finished / FOLDER / "stage.json") == {"stage": "expect"}
-
-
-def test_no_label_moves_a_map(finished):
-    "What is learned and chosen comes from train/good alone: the kept networks do not know the test images' labels."
-    config = read_json(finished / FOLDER / "config.json")
-    assert config["judged_by"] in ("pixel", "structure", "maps", "all") and config["kind"] in ("vae", "gan")
-    source = (finished / "notebooks" / f"{FOLDER}.ipynb").read_text(encoding="utf-8")
-    before = source.split("On real defects")[0]
-    assert "index.label" not in before and "cache.masks" not in before
 
 
 def test_a_part_is_painted_only_when_somebody_asks(eager, own):

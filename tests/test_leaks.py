@@ -38,7 +38,7 @@ def doctored(finished, own, tmp_path_factory):
     index.loc[defect, "defect"] = other
     write_table(path, index)
     plan = Plan(ROOT / "nbs", run, run / "figures", data=str(own), overrides=TINY)
-    for phase in ("01", "02", "03", "04", "06", "11"):
+    for phase in ("01", "02", "03", "04", "06", "11", "12"):
         reproduce(plan, only=phase)
     return run, index.image_id[defect], index.image_id[good]
 
@@ -69,6 +69,18 @@ def test_detector_and_thresholds_do_not_move(finished, doctored):
         pd.testing.assert_frame_equal(
             *(rows_of(r, "01_classifier/predictions.parquet", image_id) for r in (finished, run))
         )
+
+
+def test_painters_and_their_scores_do_not_move(finished, doctored):
+    run, *changed = doctored
+    phase = "12_generative"
+    assert settings(finished, phase) == settings(run, phase)  # which painter, which difference, its scale
+    for name in ("lid/vae", "lid/gan", "washer/vae", "washer/gan"):
+        before, after = (load_file(r / phase / f"{name}.safetensors") for r in (finished, run))
+        assert all(np.array_equal(before[k], after[k]) for k in before) and before.keys() == after.keys()
+    for image_id in changed:
+        scores = [rows_of(r, f"{phase}/scores.parquet", image_id).score for r in (finished, run)]
+        pd.testing.assert_series_equal(*scores)
 
 
 def test_map_scale_and_region_do_not_move(finished, doctored):

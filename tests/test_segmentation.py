@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import COLUMNS, SIZES
+from conftest import COLUMNS, SIZES, suspecting
 from PIL import Image
 
 from mvtec_xai import InspectionPipeline
@@ -24,12 +24,7 @@ FOLDER = "11_segmentation"
 @pytest.fixture(scope="module")
 def eager(finished, tmp_path_factory):
     "The finished run with a detector that suspects every part, and a decoder that marks the likeliest pixels."
-    run = tmp_path_factory.mktemp("eager") / "run"
-    shutil.copytree(finished, run)
-    config = read_json(run / "01_classifier" / "config.json")
-    for limits in config["thresholds"].values():
-        limits |= {"low": 0.0, "high": 0.0, "familiar": 1e9}
-    (run / "01_classifier" / "config.json").write_text(json.dumps(config))
+    run = suspecting(finished, tmp_path_factory.mktemp("eager") / "run")
     drawn = read_json(run / FOLDER / "config.json")
     drawn["categories"]["washer"]["cut"] = 1e-6
     (run / FOLDER / "config.json").write_text(json.dumps(drawn))
