@@ -31,9 +31,9 @@ from torch.nn import functional as F
 from mvtec_xai.blocks.cache import ImageCache
 from mvtec_xai.blocks.categories import read_augmentations
 from mvtec_xai.blocks.examples import Examples, make_examples
-from mvtec_xai.blocks.images import resize_image
 from mvtec_xai.blocks.memory import BANKS
 from mvtec_xai.blocks.metrics import bootstrap_interval
+from mvtec_xai.blocks.photographs import resize_image
 from mvtec_xai.blocks.runs import atomic_path, read_json, read_table
 from mvtec_xai.classifier import HeadConfig, load_extractor, score_maps, train_heads
 

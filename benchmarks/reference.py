@@ -35,9 +35,9 @@ from torch.nn import functional as F
 from mvtec_xai.blocks.backbones import FeatureExtractor, create_backbone
 from mvtec_xai.blocks.cache import ImageCache
 from mvtec_xai.blocks.calibration import best_f1_threshold
-from mvtec_xai.blocks.images import resize_image
 from mvtec_xai.blocks.memory import k_center_greedy
 from mvtec_xai.blocks.metrics import bootstrap_interval, count_pixels, pixel_measures, pointing_hits
+from mvtec_xai.blocks.photographs import resize_image
 from mvtec_xai.blocks.runs import atomic_path, read_json, read_table, write_json
 from mvtec_xai.classifier import load_extractor
 

@@ -21,9 +21,10 @@ from PIL import Image
 from mvtec_xai.blocks.augmentation import Augmentation
 from mvtec_xai.blocks.backbones import FeatureExtractor, create_backbone, fuse_batchnorm
 from mvtec_xai.blocks.evaluation import with_intervals
-from mvtec_xai.blocks.images import read_image, to_tensor
+from mvtec_xai.blocks.images import to_tensor
 from mvtec_xai.blocks.masks import find_mask, marked_pixels
 from mvtec_xai.blocks.memory import fit_memory_banks
+from mvtec_xai.blocks.photographs import read_image
 from mvtec_xai.segmentation import NETWORKS, SegmentationConfig, enlarge
 from mvtec_xai.segmentation_scores import MEASURES, ScoredMaps, score_maps_of
 from mvtec_xai.segmentation_study import cross_fit_networks, cuts_by_fold, distance_maps, make_levels

@@ -25,8 +25,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from mvtec_xai.blocks.augmentation import Augmentation
 from mvtec_xai.blocks.evaluation import auroc_with_interval
 from mvtec_xai.blocks.examples import make_examples
-from mvtec_xai.blocks.images import read_image, resize_image
 from mvtec_xai.blocks.masks import marked_pixels
+from mvtec_xai.blocks.photographs import read_image, resize_image
 from mvtec_xai.blocks.runs import atomic_path, read_json
 from mvtec_xai.classifier import HeadConfig, describe_images, load_extractor, score_maps, train_heads
 from mvtec_xai.good_parts import GoodPartsConfig, fit_good_parts

@@ -13,7 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .blocks.images import resize_image, to_rgb, to_tensor
+from .blocks.images import to_rgb, to_tensor
+
+from .blocks.photographs import resize_image
 from .blocks.names import GOOD, composed, means_good
 from .blocks.runs import read_json, read_tensors, write_json, write_tensors
 from .contrastive import ProjectionHead, PrototypeClassifier

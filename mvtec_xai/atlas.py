@@ -24,7 +24,7 @@ from sklearn.manifold import TSNE, trustworthiness
 from threadpoolctl import threadpool_limits
 
 from .blocks.atlas_words import atlas_words
-from .blocks.images import resize_image
+from .blocks.photographs import resize_image
 from .blocks.overlays import outline
 from .blocks.plots import OKABE_ITO
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from .blocks.cache import ImageCache, build_cache
 from .blocks.download import extract_archive, fetch
-from .blocks.images import SUFFIXES, read_image
+from .blocks.photographs import SUFFIXES, read_image
 from .blocks.masks import find_mask, list_masks, read_mask
 from .blocks.names import GOOD, composed
 

@@ -12,7 +12,9 @@ from io import BytesIO
 
 import numpy as np
 
-from .blocks.images import resize_image, to_rgb
+from .blocks.images import to_rgb
+
+from .blocks.photographs import resize_image
 from .blocks.overlays import outline, overlay
 from .gradcam import outline_region, upsample
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from .blocks.backbones import pool_maps
-from .blocks.images import one_each, resize_image, several, to_rgb
+from .blocks.images import one_each, several, to_rgb
+from .blocks.photographs import resize_image
 from .blocks.names import composed
 from .blocks.threads import threaded
 from .inspection import Inspection, InspectionError

@@ -16,7 +16,8 @@ import pandas as pd
 
 from .blocks.augmentation import Augmentation
 from .blocks.backbones import FeatureExtractor
-from .blocks.images import resize_image, to_rgb
+from .blocks.images import to_rgb
+from .blocks.photographs import resize_image
 from .blocks.masks import read_mask
 from .blocks.names import GOOD, composed
 from .blocks.runs import read_json, read_tensors, write_json, write_tensors

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from mvtec_xai.blocks.images import read_image
+from mvtec_xai.blocks.photographs import read_image
 from mvtec_xai.pipeline import InspectionPipeline
 from mvtec_xai.sample.dataset import make_sample
 from mvtec_xai.tools.inspection import inspect_paths

@@ -8,7 +8,7 @@ from PIL import Image
 from mvtec_xai.blocks import cache as caching
 from mvtec_xai.blocks import images
 from mvtec_xai.blocks.cache import ImageCache, build_cache
-from mvtec_xai.blocks.images import read_image
+from mvtec_xai.blocks.photographs import read_image
 from mvtec_xai.data import assign_folds, index_dataset
 from mvtec_xai.tools.check import check_dataset
 

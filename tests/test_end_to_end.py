@@ -20,7 +20,7 @@ from PIL import Image
 from pypdf import PdfReader
 
 from mvtec_xai import Inspection, InspectionError, InspectionPipeline
-from mvtec_xai.blocks.images import read_image
+from mvtec_xai.blocks.photographs import read_image
 from mvtec_xai.tools.phases import PROFILES, Plan, lacking_packages, parameters_of
 
 PHASES = sorted((ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"))

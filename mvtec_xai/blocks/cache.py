@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from .images import read_image, resize_image
+from .photographs import read_image, resize_image
 from .masks import read_mask
 from .runs import atomic_path, read_json, write_json
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from .images import SUFFIXES, opened
+from .photographs import SUFFIXES, opened
 from .names import composed
 
 # %% ../../nbs/blocks/masks.ipynb #00fd1923

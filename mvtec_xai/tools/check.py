@@ -16,7 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ..blocks.categories import known_categories
-from ..blocks.images import SUFFIXES, read_image
+from ..blocks.photographs import SUFFIXES, read_image
 from ..blocks.masks import marked_pixels
 from ..blocks.names import composed, means_good
 from ..blocks.requirements import lacks

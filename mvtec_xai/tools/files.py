@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from ..blocks.images import SUFFIXES
+from ..blocks.photographs import SUFFIXES
 from ..blocks.names import composed
 
 # %% ../../nbs/tools/files.ipynb #ffb9541a

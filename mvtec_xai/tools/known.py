@@ -15,7 +15,7 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
-from ..blocks.images import read_image, resize_image
+from ..blocks.photographs import read_image, resize_image
 from ..blocks.masks import read_mask
 from ..blocks.overlays import outline
 from ..blocks.runs import atomic_path, read_table

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from ..blocks.images import resize_image
+from ..blocks.photographs import resize_image
 from ..blocks.overlays import outline
 from ..good_parts import ADDED, GOOD_ONLY
 from ..inspection import Inspection, verdict_of

@@ -12,7 +12,7 @@ from contextlib import suppress
 from html import escape
 from pathlib import Path
 
-from ..blocks.images import read_image, resize_image
+from ..blocks.photographs import read_image, resize_image
 from ..blocks.runs import atomic_path
 from ..search import Found
 from .pieces import picture

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..blocks.images import LARGEST, read_image, resize_image
+from ..blocks.photographs import LARGEST, read_image, resize_image
 from ..blocks.overlays import outline
 from ..blocks.plots import VERDICT_COLOURS
 from ..blocks.runs import read_table
