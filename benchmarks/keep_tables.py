@@ -33,7 +33,8 @@ PLOTS = [  # only what the report shows, and nothing with pixels of the data set
     "verdicts",
     "few_good_parts",
     "unseen_types",
-    "segmentation",
+    "text_search_types",
+    "unseen_names",
 ]
 PLACES = {"run", "figures", "data", "weights", "language"}  # parameters that say where, not how
 KEPT = Path(__file__).parents[1] / "figures" / "mvtec_ad" / "tables"

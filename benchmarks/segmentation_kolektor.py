@@ -1,11 +1,11 @@
 """Cracks on long pictures: the decoders of phase 11 on KolektorSDD, cut into squares instead of squeezed into one.
 
-The pictures are 250 x 630 pixels. Squeezed into a square a crack of a pixel's width would lose half its height, so each is cut into
-squares as wide as the picture that overlap, each square is drawn alone, and the drawings are put together again (the mean where two
-overlap). The memory of good parts comes from half of train/good, decoders learn from the other half and from test/, and are
-cross-fitted in a ring of folds; all squares of a picture are in one fold. Scored are whole pictures, all of test/ and every crack:
-pixel AP, F1-max, AUPRO, IoU and Dice at the cut that validation sets, the share of cracks that are hit. The table is
-segmentation_kolektor.csv. About six minutes on two cores.
+The pictures are some 250 x 630 pixels, and are brought to the size of the first. Squeezed into a square a crack of a pixel's width
+would lose half its height, so each is cut into squares as wide as the picture that overlap, each square is drawn alone, and the
+drawings are put together again (the mean where two overlap). The memory of good parts comes from half of train/good, decoders learn
+from the other half and from test/, and are cross-fitted in a ring of folds; all squares of a picture are in one fold. Scored are whole
+pictures, all of test/ and every crack: pixel AP, F1-max, AUPRO, IoU and Dice at the cut that validation sets, the share of cracks
+that are hit. The table is segmentation_kolektor.csv. About six minutes on two cores.
 
     .venv/bin/python benchmarks/segmentation_kolektor.py --data kolektor_sdd/commutator --out runs/kolektor
 """
@@ -51,15 +51,17 @@ def put_together(squares: np.ndarray, tops: list[int], shape: tuple[int, int]) -
 
 def read_squares(root: Path, folds: int, seed: int) -> tuple[pd.DataFrame, np.ndarray, np.ndarray, dict]:
     "All squares: their index, images (n, s, s, 3), masks (n, s, s); and the whole masks by picture."
-    rows, images, masks, whole = [], [], [], {}
+    rows, images, masks, whole, size = [], [], [], {}, None
     random = np.random.default_rng(seed)
     for kind in ("train/good", "test/good", "test/crack"):
         files = sorted((root / kind).glob("*.*"))
         fold = random.permutation(len(files)) % folds if kind.startswith("test") else np.full(len(files), -1)
         for path, f in zip(files, fold, strict=True):
-            image, found = read_image(path), find_mask(path) if "crack" in kind else None
-            mask = marked_pixels(found) if found else np.zeros(image.shape[:2], bool)
-            whole[str(path)] = mask
+            image, found = Image.fromarray(read_image(path)), find_mask(path) if "crack" in kind else None
+            size = size or image.size
+            image = np.asarray(image.resize(size, Image.Resampling.LANCZOS))
+            mask = Image.fromarray(marked_pixels(found)) if found else Image.new("1", size)
+            mask = whole[str(path)] = np.asarray(mask.resize(size, Image.Resampling.NEAREST))
             for (top, square), (_, marked) in zip(cut_squares(image), cut_squares(mask), strict=True):
                 grey = Image.fromarray(marked.astype(np.uint8) * 255).resize(
                     (SIDE, SIDE), Image.Resampling.BOX

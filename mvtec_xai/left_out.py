@@ -134,7 +134,9 @@ def count_gains(before: pd.DataFrame, after: pd.DataFrame, seed: int = 0) -> pd.
     for name, count in (("errors", _is_wrong), ("undecided", _is_undecided)):
         old, new = count(before), count(after)
         fewer = count_with_interval(old.astype(int) - new.astype(int), strata, seed)
-        rows.append({"what": name, "images": len(old), "before": old.sum(), "after": new.sum()} | fewer)
+        rows.append(
+            {"what": name, "images": len(old), "count before": old.sum(), "count after": new.sum()} | fewer
+        )
     return pd.DataFrame(rows).rename(columns={"count": "fewer"})
 
 
