@@ -8,6 +8,7 @@ __all__ = ['TOLERANCE', 'FromPixels', 'describe_model', 'write_onnx', 'run_onnx'
 
 # %% ../../nbs/tools/export.ipynb #da1b0d48
 import copy
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,19 +54,25 @@ def describe_model(pipeline: InspectionPipeline, category: str) -> dict[str, str
     }
 
 # %% ../../nbs/tools/export.ipynb #3daf0361
-def write_onnx(model: nn.Module, example: Tensor, file: Path, metadata: dict[str, str]) -> None:
-    "Write `model` to `file` for any number of images of the size of `example` (n, s, s, 3) uint8."
+def write_onnx(
+    model: nn.Module,
+    examples: Sequence[Tensor | list[Tensor]],  # its arguments, of n images
+    file: Path,
+    metadata: dict[str, str],
+    inputs: Sequence[str] = ("images",),
+    outputs: Sequence[str] = ("probability", "patch_map"),
+) -> None:
+    "Write `model` to `file` for any number of images of the size of the examples."
     import onnx
 
-    program = torch.onnx.export(
-        model.eval(),
-        (example,),
-        input_names=["images"],
-        output_names=["probability", "patch_map"],
-        dynamic_shapes=({0: torch.export.Dim("n")},),
-        dynamo=True,
-        verbose=False,
-    )
+    any_number = {0: torch.export.Dim("n")}
+    shapes = tuple([any_number] * len(x) if isinstance(x, list) else any_number for x in examples)
+    names = {"input_names": list(inputs), "output_names": list(outputs)}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "# The axis name")  # n of one input is n of the others, too
+        program = torch.onnx.export(
+            model.eval(), tuple(examples), dynamic_shapes=shapes, dynamo=True, verbose=False, **names
+        )
     proto = program.model_proto
     onnx.helper.set_model_props(proto, metadata)
     onnx.checker.check_model(proto)
@@ -114,7 +121,7 @@ def export_detector(
     model = FromPixels(copy.deepcopy(detector), chosen["temperature"], chosen["offset"]).cpu()
     expected = probabilities(pipeline, images, category)
     with atomic_path(out) as tmp:
-        write_onnx(model, torch.from_numpy(images[:2]), tmp, describe_model(pipeline, category))
+        write_onnx(model, (torch.from_numpy(images[:2]),), tmp, describe_model(pipeline, category))
         apart = float(np.abs(run_onnx(tmp, images)[0] - expected).max())
         if not apart <= TOLERANCE:
             raise RuntimeError(

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['A_RUN', 'Categories', 'Data', 'Backbone', 'Weights', 'ImageSize', 'Language', 'Report', 'RunOf', 'FiguresOf', 'Pdf',
            'Day', 'Authors', 'Images', 'Pipeline', 'Out', 'Category', 'SaveMaps', 'Resume', 'Force', 'PageLanguage',
-           'Device', 'Json', 'Quiet', 'Compared', 'Port', 'Host', 'SaveMasks', 'SaveExpected', 'Coco', 'MmPerPixel',
-           'IgnoreBelow', 'InWorkers', 'Lessons', 'NewPipeline', 'OlderPipeline', 'NameOf', 'Feedback', 'MarkedIn',
-           'Replace', 'flag', 'there']
+           'Device', 'Json', 'Quiet', 'Port', 'Host', 'SaveMasks', 'SaveExpected', 'Coco', 'MmPerPixel', 'IgnoreBelow',
+           'InWorkers', 'Lessons', 'NewPipeline', 'OlderPipeline', 'NameOf', 'Feedback', 'MarkedIn', 'Replace', 'flag',
+           'there']
 
 # %% ../../nbs/tools/options.ipynb #2c9b2ceb
 from collections.abc import Callable
@@ -91,9 +91,6 @@ PageLanguage = Annotated[str, typer.Option(help="Of the page: en or es.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; default: the GPU if there is one.")]
 Json = Annotated[bool, flag("--json", "Each finished image as a line of JSON on stdout.")]
 Quiet = Annotated[bool, flag("--quiet", "Say nothing but errors.")]
-Compared = Annotated[
-    Path | None, typer.Option(help="Photographs to compare the answers on; none: drawn noise.")
-]
 Port = Annotated[
     int, typer.Option(min=0, max=65535, help="Where the page is: http://HOST:PORT; 0: any that is free.")
 ]
