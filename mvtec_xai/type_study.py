@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['describe_copies', 'KnownDefects', 'Standardised', 'without_close_up', 'TypeMethod', 'answer_simply',
-           'cross_fit_types', 'place_of', 'validation_answers', 'fit_deployable', 'compare_temperatures']
+           'cross_fit_types', 'name_by_region', 'place_of', 'validation_answers', 'fit_deployable',
+           'compare_temperatures']
 
 # %% ../nbs/type_study.ipynb #8aa41e26
 from dataclasses import dataclass
@@ -111,10 +112,9 @@ class TypeMethod:
             encoder = Standardised(x[0])
         elif self.name == "whitened":
             encoder = fit_whitening(x, types)
-        elif self.name == "no_close_up":
-            encoder = train_encoder(without_close_up(x), types, self.steps, "supcon", seed)
         else:
-            encoder = train_encoder(x, types, self.steps, self.name, seed)
+            loss = "supcon" if self.name == "no_close_up" else self.name
+            encoder = train_encoder(self.look(x), types, self.steps, loss, seed)
         return fit_prototypes(encoder, self.look(x)[0], types)
 
     def look(self, x: Tensor) -> Tensor:
@@ -166,6 +166,23 @@ def cross_fit_types(
         answers.append(table[own].assign(region=outline, method=method.name, **found))
     return pd.concat(answers) if answers else table[:0], models
 
+# %% ../nbs/type_study.ipynb #2cdb68cb
+def name_by_region(
+    table: pd.DataFrame,  # (n) rows: image_id, category, defect, fold
+    lessons: Tensor,  # (copies, n, 2, d), to learn from
+    asked: dict[str, Tensor],  # by region: (n, 2, d), to be named
+    method: TypeMethod,
+    seed: int = 0,
+) -> pd.DataFrame:
+    "Name every defect from each region by what learned from the other folds."
+    fold, types, answers = table.fold.to_numpy(), table.defect.to_numpy(), []
+    for f in np.unique(fold):
+        own = fold == f
+        model = method.fit(lessons[:, ~own], types[~own], seed + int(f))
+        found = {region: method.answer(model, x[own]) for region, x in asked.items()}
+        answers += [table[own].assign(region=r, method=method.name, **said) for r, said in found.items()]
+    return pd.concat(answers)
+
 # %% ../nbs/type_study.ipynb #02379c3c
 def place_of(types: list[str], true: str) -> int:
     "Find the place of a type; -1 where it is not known."
@@ -214,10 +231,8 @@ def compare_temperatures(
     rows = []
     for (category, fold), own in answers.items():
         pooled = [answer for (_, f), found in answers.items() if f == fold for answer in found]
-        for g in sorted({g for g, _, _ in own}):
+        for g in sorted({h for h, _, p in own if p >= 0}):
             judged = [(d, p) for h, d, p in own if h == g and p >= 0]
-            if not judged:
-                continue
             ways = {"one for all": (pooled, np.inf), "by category": (own, np.inf)}
             ways["by category, with a prior"] = (own, TEMPERATURE_PRIOR[1])
             for way, (known, spread) in ways.items():
