@@ -88,9 +88,11 @@ def fit_scale(
     masks: np.ndarray,  # (m, h, w) bool, of those
 ) -> dict[str, float]:
     "Fit the colour scale and the region: colour_limit, threshold, region_share."
-    good = label == 0
+    good, bad = label == 0, label == 1
     rare = rarely_reached(maps[good] if good.any() else maps)
     threshold, share = rare, 0.5
+    if bad.any() and not masked.any():
+        threshold = max(rare, float(np.median(maps[bad].max(axis=(1, 2)))) / 4)
     if masked.any():
         own = maps[masked]
         levels = np.unique(np.quantile(own, np.linspace(0.5, 0.999, 60)))
@@ -98,7 +100,7 @@ def fit_scale(
         share = best_iou_threshold(relative_to_top(own), masks, SHARES)
     return {"colour_limit": max(2 * threshold, rare), "threshold": threshold, "region_share": share}
 
-
+# %% ../nbs/explanation_study.ipynb #05bbfaea
 def rule_overlaps(maps: np.ndarray, masks: np.ndarray, scale: dict[str, float]) -> dict[str, float]:
     "Measure the mean IoU of both ways to cut a region, of maps (m, h, w) of defects with their masks."
     regions = {

@@ -7,17 +7,13 @@ __all__ = ['Exported', 'To', 'Compared', 'Whole', 'AT_MOST', 'read_pictures', 'e
 
 # %% ../../nbs/tools/export_command.ipynb #e7e73d64
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+import numpy as np
 import typer
 
 from ..blocks.carried import need_extra
 from .options import Pipeline, flag
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from mvtec_xai.pipeline import InspectionPipeline
 
 # %% ../../nbs/tools/export_command.ipynb #00d8775c
 Exported = Annotated[str | None, typer.Option(help="Whose detector.")]
@@ -32,8 +28,10 @@ AT_MOST = 100  # images of a category to compare on
 
 
 def read_pictures(
-    pipeline: "InspectionPipeline", folder: Path, category: str | None = None
-) -> "dict[str, list[np.ndarray]]":
+    pipeline,  # `InspectionPipeline`
+    folder: Path,
+    category: str | None = None,
+) -> dict[str, list[np.ndarray]]:
     "Read photographs (s, s, 3) uint8 of a folder, by category; ValueError for one of an unknown category."
     from mvtec_xai.tools.files import find_images
 

@@ -22,6 +22,7 @@ from ..blocks.depth import common_bits
 from ..blocks.images import to_rgb
 from ..blocks.masks import find_mask, list_masks
 from ..blocks.names import GOOD, composed, means_good
+from ..blocks.photographs import far_from_square
 from ..data import index_dataset, list_images
 from ..learning import UNNAMED, learn_category
 from ..pipeline import InspectionPipeline
@@ -165,6 +166,7 @@ def _learn_into(
     lessons, bits, unreadable = read_lessons(index, folder, pipeline.image_size)
     refuse_known(pipeline, lessons, index.category.iloc[0])
     learned = learn_category(pipeline.shared.extractor, lessons, config, seed)
+    learned.notes += far_from_square(lessons.index.path[0])
     add_looks(new, pipeline.shared.extractor, lessons, seed)
     add_category(new, learned, bits)
     return learned, unreadable
