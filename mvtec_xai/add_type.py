@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .blocks.images import to_rgb, to_tensor
 
-from .blocks.photographs import resize_image
+from .blocks.photographs import to_square
 from .blocks.names import GOOD, composed, means_good
 from .blocks.runs import read_json, read_tensors, write_json, write_tensors
 from .contrastive import ProjectionHead, PrototypeClassifier
@@ -59,11 +59,13 @@ def embed_examples(
 ) -> Tensor:
     "Embed defects (n, e) as `model` does; ValueError for an image that is not this part."
     shared, found = replace(pipeline.shared, classifiers={category: model}), []
+    fill = shared.fills.get(category)
     for k, image in enumerate(images):
-        small = resize_image(to_rgb(image, bits=shared.bits.get(category)), shared.image_size)
+        pixels = to_rgb(image, bits=shared.bits.get(category))
+        small = to_square(pixels, shared.image_size, fill)
         with torch.no_grad():
             features = shared.extractor(to_tensor(small[None]).to(shared.device))
-        task = Task(Inspection(None, category), small, features)
+        task = Task(Inspection(None, category, shape=pixels.shape[:2], padded=bool(fill)), small, features)
         pipeline.stages["detect"]([task])
         if task.inspection.verdict == "unfamiliar":
             what = image if isinstance(image, str | Path) else f"image {k}"

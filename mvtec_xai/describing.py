@@ -102,13 +102,13 @@ def compose(
 def describe_task(stage: Stage, task: Task) -> None:
     "Fill in the sentences and the image's vector."
     inspection, spaces = task.inspection, stage.semantic.spaces
-    x = look_at(task.maps, task.image, [inspection.region])
+    x = look_at(task.maps, task.image, [inspection.seen_region])
     if stage.semantic.clip:
-        x = torch.cat([x, look_closer(stage.tower, task.image, [inspection.region])], dim=1)
+        x = torch.cat([x, look_closer(stage.tower, task.image, [inspection.seen_region])], dim=1)
     code = spaces.known.codes([inspection.category])
     placed = spaces.known.images(x, code)
     inspection.semantic_vector = spaces.signature(x, code)[0].half().numpy()
-    measured = dict(zip(MEASURES, measure_region(task.image, inspection.region).tolist(), strict=True))
+    measured = dict(zip(MEASURES, measure_region(task.image, inspection.seen_region).tolist(), strict=True))
     for language, name in (("en", "description"), ("es", "description_es")):
         text = compose(stage.semantic, placed[0], inspection, measured, language)
         inspection.extra[name] = text

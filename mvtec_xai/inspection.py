@@ -14,7 +14,7 @@ import numpy as np
 
 from .blocks.images import to_rgb
 
-from .blocks.photographs import resize_image
+from .blocks.photographs import into_square, out_of_square, resize_image
 from .blocks.overlays import outline, overlay
 from .gradcam import outline_region, upsample
 
@@ -33,13 +33,14 @@ class Outlined:
     "What a stage that draws outlines adds."
 
     shape: tuple[int, int] | None = None  # (height, width) of the photograph
+    padded: bool = False  # did the network see it padded to a square, instead of squeezed?
     mask: np.ndarray | None = None  # (s, s) bool, pixels that are wrong, of the image as the detector saw it
     type_region: np.ndarray | None = None  # (s, s) bool, what a type is asked of; None: the heatmap's region
 
     @property
     def asked_region(self) -> np.ndarray | None:
-        "What a type is asked of, (s, s) bool."
-        return self.region if self.type_region is None else self.type_region
+        "What a type is asked of, (s, s) bool, of the square that the network saw."
+        return self.seen_region if self.type_region is None else self.type_region
 
 # %% ../nbs/inspection.ipynb #1b7b3177
 @dataclass(kw_only=True)
@@ -73,13 +74,23 @@ class Pictured(Repainted):
 
     @property
     def anomaly_map(self) -> np.ndarray | None:
-        "The map (h, w), float32, at the size of the image as the detector saw it; None where there is none."
-        return None if self.score_map is None else upsample(self.score_map[None], self.image_size)[0]
+        "The map (s, s), float32, of the photograph, squeezed to a square; None where there is none."
+        if self.score_map is None:
+            return None
+        found = upsample(self.score_map[None], self.image_size)[0]
+        return out_of_square(found, self.shape) if self.padded else found
 
     @property
     def region(self) -> np.ndarray | None:
-        "What the map outlines, (h, w) bool; None where there is no map."
+        "What the map outlines, (s, s) bool; None where there is no map."
         return None if self.score_map is None else outline_region(self.anomaly_map, self.region_share)
+
+    @property
+    def seen_region(self) -> np.ndarray | None:
+        "The region, where it lies in the square that the network saw."
+        return (
+            into_square(self.region, self.shape) if self.padded and self.region is not None else self.region
+        )
 
     def plot(self):
         "Draw the image, and beside it map, outlined region and decision in words; a matplotlib figure."

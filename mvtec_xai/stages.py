@@ -53,6 +53,7 @@ class Shared:
     basis: dict[str, str] = field(default_factory=dict)  # what a category was learned from; none: the study
     drawn: bool = False  # were the models made of drawn parts?
     bits: dict[str, int] = field(default_factory=dict)  # depth of a category's images, if more than 8
+    fills: dict[str, list[int]] = field(default_factory=dict)  # colour they are padded with; none: squeezed
     classifiers: dict[str, PrototypeClassifier] = field(default_factory=dict)  # of types, where known
 
     @property
@@ -136,10 +137,8 @@ class Explain(Stage):
         return stage
 
     def __call__(self, tasks: Sequence[Task]) -> None:
-        for task in tasks:
+        for task in (t for t in tasks if t.inspection.suspicious):
             inspection = task.inspection
-            if not inspection.suspicious:
-                continue
             heads, scale = self.detectors[inspection.category].heads, self.scales[inspection.category]
             inspection.score_map = map_patches(heads, task.maps, scale.get("method", self.method))[0]
             inspection.image_size = self.image_size

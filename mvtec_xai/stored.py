@@ -85,8 +85,8 @@ def load_shared(
     if dtype:
         in_precision(extractor, dtype)
     size = read_json(folder / "config.json")["image_size"]
-    about = {"drawn": plan.get("drawn", False), "bits": plan.get("bits", {}), "basis": plan.get("basis", {})}
-    return Shared(extractor, plan["categories"], size, **about)
+    about = {key: plan.get(key, {}) for key in ("bits", "fills", "basis")}
+    return Shared(extractor, plan["categories"], size, drawn=plan.get("drawn", False), **about)
 
 
 def in_precision(extractor: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:

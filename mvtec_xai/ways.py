@@ -38,6 +38,7 @@ class Lessons:
     images: np.ndarray  # (n, s, s, 3) uint8
     masks: np.ndarray  # (n, s, s) uint8, 1: defective
     allowed: Augmentation = Augmentation()  # what may be done to them
+    fill: list[int] | None = None  # colour that images were padded with to a square; None: they were squeezed
 
     @property
     def good(self) -> np.ndarray:

@@ -17,7 +17,7 @@ import pandas as pd
 from .blocks.augmentation import Augmentation
 from .blocks.backbones import FeatureExtractor
 from .blocks.images import to_rgb
-from .blocks.photographs import resize_image
+from .blocks.photographs import padding_for, to_square
 from .blocks.masks import read_mask
 from .blocks.names import GOOD, composed
 from .blocks.runs import read_json, read_tensors, write_json, write_tensors
@@ -56,7 +56,8 @@ def empty_pipeline(folder: Path, backbone: str, extractor: FeatureExtractor, ima
     write_tensors(folder / FOLDERS["detect"] / "extractor.safetensors", extractor.state_dict())
     write_tensors(folder / FOLDERS["type"] / "reference.safetensors", {})
     files = sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*.*"))
-    plan = {"stages": list(FOLDERS.items()), "categories": [], "bits": {}, "basis": {}, "drawn": False}
+    plan = {"stages": list(FOLDERS.items()), "categories": [], "drawn": False}
+    plan |= {"bits": {}, "fills": {}, "basis": {}}
     write_json(folder / PLAN, plan | {"format": FORMAT, "files": sorted([*files, PLAN])})
     return folder
 
@@ -67,7 +68,9 @@ def _amend(file: Path, **added: Mapping) -> None:
     write_json(file, said | {name: said.get(name, {}) | entries for name, entries in added.items()})
 
 # %% ../nbs/workshop.ipynb #ff5aadcb
-def add_category(folder: Path, learned: Learned, bits: int | None = None) -> None:
+def add_category(
+    folder: Path, learned: Learned, bits: int | None = None, fill: list[int] | None = None
+) -> None:
     "Add a category, or put it in the place of an older one, in the saved pipeline in `folder`."
     name, plan = learned.category, read_json(folder / PLAN)
     places = {stage: folder / place for stage, place in plan["stages"]}
@@ -81,7 +84,9 @@ def add_category(folder: Path, learned: Learned, bits: int | None = None) -> Non
         files.add(_add_types(places["type"], learned).relative_to(folder).as_posix())
     plan["categories"] = sorted({*plan["categories"], name})
     plan["basis"] = plan.get("basis", {}) | {name: learned.basis}
-    plan["bits"] = {c: b for c, b in plan["bits"].items() if c != name} | ({name: bits} if bits else {})
+    for key, own in (("bits", bits), ("fills", fill)):
+        others = {c: known for c, known in plan.get(key, {}).items() if c != name}
+        plan[key] = others | ({name: own} if own else {})
     write_json(folder / PLAN, plan | {"files": sorted(files)})
 
 # %% ../nbs/workshop.ipynb #9278d343
@@ -140,7 +145,9 @@ def forget_category(folder: Path, name: str) -> None:
         "categories": [c for c in plan["categories"] if c != name],
         "files": sorted({*plan["files"]} - {*gone}),
     }
-    plan |= {key: {c: v for c, v in plan.get(key, {}).items() if c != name} for key in ("basis", "bits")}
+    plan |= {
+        key: {c: v for c, v in plan.get(key, {}).items() if c != name} for key in ("basis", "bits", "fills")
+    }
     write_json(folder / PLAN, plan)
     _drop_types(folder, folder / places["type"], name, [])
     for file in gone:
@@ -160,30 +167,32 @@ def as_lessons(
 ) -> Lessons:
     "Gather lessons from images; ValueError if a type has another number of masks than of images."
     rows, images, outlined = [], [], []
+    fill = padding_for([to_rgb(image) for image in good[:20]]) if len(good) else None
     for defect, own in {GOOD: good, **defects}.items():
         given = masks.get(defect) or [None] * len(own)
         if len(given) != len(own):
             raise ValueError(f"{defect}: {len(own)} images and {len(given)} masks; give one each, or None")
         for k, (image, mask) in enumerate(zip(own, given, strict=True)):
-            images.append(resize_image(to_rgb(image), size))
-            outlined.append(_mask_of(mask, size))
+            images.append(to_square(to_rgb(image), size, fill))
+            outlined.append(_mask_of(mask, size, fill is not None))
             folder = "train" if defect == GOOD else "test"
             known = None if mask is None else "given"
             rows.append(
                 (f"{category}/{folder}/{defect}/{k:03}", category, folder, defect, int(defect != GOOD), known)
             )
     columns = ["image_id", "category", "folder", "defect", "label", "mask_path"]
-    return Lessons(pd.DataFrame(rows, columns=columns), np.stack(images), np.stack(outlined), allowed)
+    return Lessons(pd.DataFrame(rows, columns=columns), np.stack(images), np.stack(outlined), allowed, fill)
 
 # %% ../nbs/workshop.ipynb #147f63ee
-def _mask_of(mask, size: int) -> np.ndarray:
+def _mask_of(mask, size: int, padded: bool) -> np.ndarray:
     "A mask of any form as (size, size) uint8, 1: defective; empty for None."
     if mask is None:
         return np.zeros((size, size), np.uint8)
     if isinstance(mask, str | Path):
-        return read_mask(mask, size).astype(np.uint8)
+        return read_mask(mask, size, padded=padded).astype(np.uint8)
     grey = (np.asarray(mask) != 0).astype(np.uint8) * 255
-    return (resize_image(np.repeat(grey[..., None], 3, axis=2), size)[..., 0] > 127).astype(np.uint8)
+    fill = [0, 0, 0] if padded else None
+    return (to_square(np.repeat(grey[..., None], 3, axis=2), size, fill)[..., 0] > 127).astype(np.uint8)
 
 # %% ../nbs/workshop.ipynb #6d4302b3
 def learn_images(
@@ -197,7 +206,7 @@ def learn_images(
 
     def change(folder: Path) -> None:
         add_looks(folder, pipeline.shared.extractor, lessons, seed)
-        add_category(folder, learned)
+        add_category(folder, learned, fill=lessons.fill)
 
     return changed(pipeline, change)
 

@@ -8,8 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from mvtec_xai.pipeline import InspectionPipeline
 from mvtec_xai.sample.dataset import make_sample
@@ -101,6 +103,36 @@ def test_with_few_defects_two_opinions_are_added(learned, bottles, program, tmp_
     known = sorted(str(p) for p in (bottles / "test").rglob("*.png"))
     before = InspectionPipeline.from_pretrained(learned).inspect(known, "flask")
     assert [i.probability for i in before] == [i.probability for i in pipeline.inspect(known, "flask")]
+
+
+def test_long_pictures_are_padded_and_their_maps_lie_on_them(bottles, program, tmp_path):
+    (tmp_path / "tall" / "good").mkdir(parents=True)
+    (tmp_path / "torn").mkdir()
+    for path in sorted((bottles / "train" / "good").iterdir()):  # three bottles, one below the other
+        rows = np.concatenate(3 * [np.asarray(Image.open(path).convert("RGB"))])
+        Image.fromarray(rows).save(tmp_path / "tall" / "good" / path.name)
+    side = rows.shape[1]
+    rows[4 * side // 3 : 5 * side // 3, side // 3 : 2 * side // 3] = (200, 30, 30)  # on the middle one
+    Image.fromarray(rows).save(tmp_path / "torn" / "0.png")
+    said = program("learn", tmp_path / "tall", "--out", tmp_path / "pipeline", "--image-size", "128")
+    assert said.returncode == 0 and "padded to one, not squeezed" in said.stdout, said.stderr
+    pipeline = InspectionPipeline.from_pretrained(tmp_path / "pipeline")
+    assert pipeline.shared.fills.keys() == {"tall"}
+    path, fill = tmp_path / "torn" / "0.png", pipeline.shared.fills["tall"]
+    assert (pipeline.read(path, category="tall")[:, 0] == fill).all()  # beside the picture
+    found = pipeline.inspect(path)  # nobody says what it is: all that is known is padded
+    assert (found.category, found.padded, found.verdict) == ("tall", True, "anomalous")
+    assert found.anomaly_map.shape == (128, 128)
+    place = np.unravel_index(found.anomaly_map.argmax(), (128, 128))
+    assert all(abs(at / 128 - 0.5) < 1 / 6 for at in place)  # the middle of the picture
+    across = found.seen_region.any(axis=0)  # of the square that the network saw
+    assert (
+        0 < across.sum() < found.region.any(axis=0).sum() and not across[:42].any() and not across[86:].any()
+    )
+    alike = pipeline.learn("tall", [Image.open(p) for p in sorted((tmp_path / "tall" / "good").iterdir())])
+    assert alike.shared.fills == pipeline.shared.fills
+    assert program("forget", "tall", "--run", tmp_path / "pipeline").returncode == 0
+    assert InspectionPipeline.from_pretrained(tmp_path / "pipeline").shared.fills == {}
 
 
 def test_a_type_more_from_two_images(bottles, program, tmp_path):

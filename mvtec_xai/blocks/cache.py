@@ -8,7 +8,7 @@ __all__ = ['ImageCache', 'content_key', 'decode', 'build_cache']
 # %% ../../nbs/blocks/cache.ipynb #5037b1da
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from .photographs import read_image, resize_image
+from .photographs import read_image, to_square
 from .masks import read_mask
 from .runs import atomic_path, read_json, write_json
 
@@ -40,11 +40,16 @@ def content_key(row, size: int, bits: int | None = None) -> str:
     return digest.hexdigest()
 
 # %% ../../nbs/blocks/cache.ipynb #5f9f500d
-def decode(row, size: int, bits: int | None = None) -> tuple[np.ndarray, np.ndarray | int]:
+def decode(
+    row,  # path and mask_path
+    size: int,  # pixels
+    bits: int | None = None,  # depth of the category's images
+    fill: Sequence[int] | None = None,  # colour to pad with; None: images are squeezed
+) -> tuple[np.ndarray, np.ndarray | int]:
     "Read an image (size, size, 3) uint8 and its mask (size, size), 0 where it has none; ValueError as they have."
-    image = read_image(row.path, bits)
-    mask = read_mask(row.mask_path, size, image.shape[:2]) if isinstance(row.mask_path, str) else 0
-    return resize_image(image, size), mask
+    image, about = read_image(row.path, bits), (fill is not None,)
+    mask = read_mask(row.mask_path, size, image.shape[:2], *about) if isinstance(row.mask_path, str) else 0
+    return to_square(image, size, fill), mask
 
 # %% ../../nbs/blocks/cache.ipynb #25de2fc6
 def build_cache(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from .photographs import SUFFIXES, opened
+from .photographs import SUFFIXES, in_square, opened
 from .names import composed
 
 # %% ../../nbs/blocks/masks.ipynb #00fd1923
@@ -39,6 +39,7 @@ def read_mask(
     path: str | Path,
     size: int,  # pixels
     shape: tuple[int, int] | None = None,  # (h, w) of its image; None: not compared
+    padded: bool = False,  # to a square, instead of squeezed
 ) -> np.ndarray:
     "Read a mask as (size, size) bool; ValueError if its proportions are not those of its image."
     marked = marked_pixels(path)
@@ -46,6 +47,7 @@ def read_mask(
     if abs(h * width - w * height) > 0.02 * h * width:
         found = f"the mask is {w} x {h}, its image {width} x {height}"
         raise ValueError(f"{path}: {found}; both must have the same proportions, and lie the same way up")
+    marked = in_square(marked, False) if padded else marked
     grey = Image.fromarray(marked.astype(np.uint8) * 255)
     share = np.asarray(grey.resize((size, size), Image.Resampling.BOX))
     return share >= 128 if (share >= 128).any() else share > 0

@@ -115,6 +115,7 @@ def limits_of(pipeline: InspectionPipeline, category: str) -> dict:
         "weight": verify.weight[category] if asked else 0,
         "colour_limit": scale["colour_limit"],
         "bits": pipeline.shared.bits.get(category),
+        "fill": pipeline.shared.fills.get(category),
         "basis": pipeline.shared.basis.get(category, "study"),
     }
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..blocks.photographs import SUFFIXES, read_image, resize_image
+from ..blocks.photographs import SUFFIXES, out_of_square, read_image, to_square
 
 # %% ../../nbs/tools/inspector.ipynb #0b4d00b0
 @dataclass
@@ -87,11 +87,12 @@ class Inspector(Models):
     def judge(self, image: np.ndarray, category: str) -> Judged:
         "Judge an image (h, w, 3) uint8, RGB."
         names = [output.name for output in self.network.get_outputs()]
-        small = resize_image(image, self.image_size)[None]
-        maps = dict(zip(names, self.network.run(None, {"images": small}), strict=True))
         about, part = self.categories[category], self.part(category)
+        small = to_square(image, self.image_size, about["fill"])[None]
+        maps = dict(zip(names, self.network.run(None, {"images": small}), strict=True))
         given = {one.name: maps[one.name] for one in part.get_inputs()}
         probability, strange, percentile, heatmap = (found[0] for found in part.run(None, given))
+        heatmap = out_of_square(heatmap, image.shape[:2]) if about["fill"] else heatmap
         verdict, p, asked = settle(about, float(probability), float(strange), float(percentile))
         limits, scale = (about["low"], about["high"]), about["colour_limit"]
         return Judged(category, verdict, p, *limits, asked, float(percentile), heatmap, scale)

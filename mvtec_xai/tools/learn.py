@@ -22,7 +22,7 @@ from ..blocks.depth import common_bits
 from ..blocks.images import to_rgb
 from ..blocks.masks import find_mask, list_masks
 from ..blocks.names import GOOD, composed, means_good
-from ..blocks.photographs import far_from_square
+from ..blocks.photographs import padding_of
 from ..data import index_dataset, list_images
 from ..learning import UNNAMED, learn_category
 from ..pipeline import InspectionPipeline
@@ -55,7 +55,7 @@ def _rows(folder: Path, category: str) -> Iterator[tuple]:
         p for p in sorted(folder.iterdir()) if p.is_dir() and p.name[0] != "." and p.name != "ground_truth"
     ]
     for kind in kinds if any(map(list_images, kinds)) else [folder]:
-        good = kind == folder or means_good(kind.name)
+        good = kind == folder or kind.name == GOOD or means_good(kind.name)
         defect, place = (GOOD, "train") if good else (composed(kind.name), "test")
         masks = list_masks(folder / "ground_truth" / kind.name) or _beside(kind)
         for path in list_images(kind):
@@ -102,9 +102,10 @@ def read_lessons(
     "Read images: lessons, their depth in bits, and what could not be read; ValueError if no good part is left."
     unreadable, rows, images, masks = [], [], [], []
     bits = common_bits(index.path)
+    fill = padding_of(index.path[index.label == 0][:20], bits)
     for row in index.itertuples():
         try:
-            image, mask = decode(row, size, bits)
+            image, mask = decode(row, size, bits, fill)
         except (ValueError, OSError) as error:
             unreadable.append(str(error))
             continue
@@ -114,7 +115,7 @@ def read_lessons(
     if index.empty or index.label.all():
         raise ValueError("\n  ".join([f"{folder}: no good part that can be read:", *unreadable]))
     allowed = known_categories(folder).get(index.category.iloc[0], Category()).augmentation
-    return Lessons(index, np.stack(images), np.stack(masks), allowed), bits, unreadable
+    return Lessons(index, np.stack(images), np.stack(masks), allowed, fill), bits, unreadable
 
 # %% ../../nbs/tools/learn.ipynb #ab30aae3
 def refuse_known(pipeline: InspectionPipeline, lessons: Lessons, category: str) -> None:
@@ -166,9 +167,9 @@ def _learn_into(
     lessons, bits, unreadable = read_lessons(index, folder, pipeline.image_size)
     refuse_known(pipeline, lessons, index.category.iloc[0])
     learned = learn_category(pipeline.shared.extractor, lessons, config, seed)
-    learned.notes += far_from_square(lessons.index.path[0])
+    learned.notes += ["pictures far from square: padded to one, not squeezed"] if lessons.fill else []
     add_looks(new, pipeline.shared.extractor, lessons, seed)
-    add_category(new, learned, bits)
+    add_category(new, learned, bits, lessons.fill)
     return learned, unreadable
 
 # %% ../../nbs/tools/learn.ipynb #e86151cd
