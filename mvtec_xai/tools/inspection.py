@@ -108,7 +108,7 @@ def _begin(out: Path, resume: bool, force: bool, settings: dict | None) -> Path:
     return part
 
 # %% ../../nbs/tools/inspection.ipynb #8c12f962
-FOLDERS = ("thumbs", "maps", "known", "masks", SHARDS, "expected", "differences")
+FOLDERS = ("thumbs", "maps", "known", "masks", SHARDS, "expected", "differences", "gallery", "inspections")
 
 
 def _clear(out: Path) -> None:
