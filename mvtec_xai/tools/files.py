@@ -42,9 +42,6 @@ class Images(MutableMapping):
     def __len__(self) -> int:
         return len(self._kept)
 
-    def __repr__(self) -> str:
-        return repr(dict(self))
-
 # %% ../../nbs/tools/files.ipynb #ffb9541a
 @dataclass
 class Found:
@@ -56,8 +53,7 @@ class Found:
 
     def add(self, path: str, name: str, given: bool = False) -> None:
         "Sort in a file by its absolute path; one that was `given` by name is inspected whatever it is called."
-        why = "" if given else _reason_against(path, name)
-        if why:
+        if why := "" if given else _reason_against(path, name):
             self.left_out.setdefault(Path(path), why)
         else:
             self.images.setdefault(path, name)

@@ -179,7 +179,7 @@ PART_WORDS = {
     },
 }
 
-
+# %% ../../nbs/tools/parts.ipynb #e87abf8f
 def write_gallery(cards: Cards, out: Path, language: str = "en", **about) -> None:
     "Write OUT/index.html, as `gallery` makes it or, beyond LIMIT images, in parts; `about` as for `page_data`."
     order, parts = page_order(cards), ()
