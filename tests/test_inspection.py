@@ -20,6 +20,7 @@ from mvtec_xai.contrastive import PrototypeClassifier
 from mvtec_xai.gradcam import explain_heads
 from mvtec_xai.pipeline import Clock, InspectionPipeline, decide, read_ready
 from mvtec_xai.stages import Detect, NameType, Stage, Verify
+from mvtec_xai.tools import parts, table
 from mvtec_xai.tools.cli import app
 from mvtec_xai.tools.files import find_images
 from mvtec_xai.tools.inspection import inspect_files, remembered_interrupts
@@ -49,8 +50,8 @@ def folder(tmp_path):
 def rows_of(folder, out) -> dict[str, dict]:
     "The rows of an inspection of `folder`, by file name."
     inspect_files(by_brightness(), find_images([folder]), out)
-    with open(out / "inspections.csv", newline="", encoding="utf-8") as table:
-        rows = list(csv.DictReader(table))
+    with open(out / "inspections.csv", newline="", encoding="utf-8") as text:
+        rows = list(csv.DictReader(text))
     assert list(rows[0]) == COLUMNS and len(rows) == sum(1 for p in folder.rglob("*") if p.is_file())
     with open(out / "inspections.jsonl", encoding="utf-8") as lines:
         assert [json.loads(line)["path"] for line in lines] == sorted(
@@ -145,8 +146,8 @@ def test_names_may_hold_anything(folder, tmp_path):
     os.rename(folder / "<b>.png", os.fsencode(folder) + b"/caf\xe9.png")  # no UTF-8
     (folder / "folder.png").mkdir()
     inspect_files(by_brightness(), find_images([folder]), tmp_path / "out")
-    with open(tmp_path / "out" / "inspections.csv", newline="", encoding="utf-8") as table:
-        rows = list(csv.DictReader(table))
+    with open(tmp_path / "out" / "inspections.csv", newline="", encoding="utf-8") as text:
+        rows = list(csv.DictReader(text))
     assert [r["status"] for r in rows] == ["ok"] * len(names)
     assert {r["path"] for r in rows} >= {str(folder / n) for n in names if n != "<b>.png"}
     assert len(list((tmp_path / "out" / "thumbs").iterdir())) == len(names)
@@ -234,8 +235,37 @@ def test_the_page_knows_types_pictures_and_groups(folder, tmp_path):
     assert data["known"] == {f"screw/test/bent/{k}": f"known/screw/test/bent/{k}.jpg" for k in "01"}
     with_mask, without = (Image.open(out / place).convert("L") for place in data["known"].values())
     assert with_mask.getextrema()[1] > 200 and without.getextrema()[1] < 120  # a white line, and none
-    with open(out / "inspections.csv", newline="", encoding="utf-8") as table:
-        assert next(csv.reader(table)) == COLUMNS
+    with open(out / "inspections.csv", newline="", encoding="utf-8") as text:
+        assert next(csv.reader(text)) == COLUMNS
+
+
+def test_the_table_as_parquet_is_the_csv(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "PART", 2)
+    for name in ("ñ.png", "line\nbreak.png", "a,b.png"):
+        Image.new("L", (8, 8), 90).save(folder / name)
+    (folder / "broken.png").write_bytes(b"")
+    os.rename(folder / "a,b.png", os.fsencode(folder) + b"/caf\xe9.png")  # no UTF-8
+    rows = rows_of(folder, out := tmp_path / "out")
+    files = sorted((out / "inspections").iterdir())
+    told = pd.read_parquet(out / "inspections")
+    assert [f.name for f in files] == ["00000.parquet", "00001.parquet"] and list(told) == COLUMNS
+    as_text = told.map(lambda value: "" if pd.isna(value) else str(value)).to_dict("records")
+    assert as_text == list(rows.values())
+    assert told.probability.dtype == told.ms.dtype == float and told.probability.isna().sum() == 1
+
+
+def test_a_large_gallery_grows_and_is_replaced(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "LIMIT", 2)
+    out, packs = tmp_path / "out", tmp_path / "out" / "gallery" / "thumbs"
+    for k, number in enumerate((2, 3, 4)):  # one file, parts, one part more
+        for name in "abcd"[:number]:
+            Image.new("L", (8, 8), 90).save(folder / f"{name}.png")
+        inspect_files(by_brightness(), find_images([folder]), out, resume=True)
+        assert (out / "thumbs").exists() == (k == 0) and len(list(packs.glob("*.js"))) == k
+    data = page_data(out)
+    assert data["parts"]["total"] == 4 and "rows" not in data and len(list((out / "gallery").iterdir())) == 2
+    inspect_files(by_brightness(), find_images([folder / "a.png"]), out, force=True)
+    assert len(page_data(out)["rows"]) == 1 and not (out / "gallery").exists() and (out / "thumbs").exists()
 
 
 def test_an_inspection_keeps_its_name_as_it_grows_and_a_new_one_has_another(folder, tmp_path):

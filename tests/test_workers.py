@@ -6,17 +6,20 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
+from itertools import islice
 from pathlib import Path
+from unittest import mock
 
 import psutil
 import pytest
 
 from mvtec_xai.pipeline import InspectionPipeline
-from mvtec_xai.tools.files import find_images
+from mvtec_xai.tools.files import find_images, named_images, search_images
 from mvtec_xai.tools.inspection import inspect_files
 from mvtec_xai.tools.outcome import LINES, Teller, read_lines
 from mvtec_xai.tools.shards import SHARDS
-from mvtec_xai.tools.workers import Workers, inspect_shard
+from mvtec_xai.tools.workers import AHEAD, Workers, inspect_shard
 
 TIMES = ("ms", "timings")
 QUIET = Teller(quiet=True)
@@ -118,3 +121,39 @@ def test_the_one_who_hands_out_may_be_killed(alone, finished, images, tmp_path):
     assert inspect_files(pipeline, files, out, batch=2, resume=True, teller=QUIET) == 1
     found = rows(out)
     assert sorted(found, key=lambda row: row["path"]) == expected
+
+
+class Idle:
+    "In place of a worker: it counts its shards, and answers with a line for each image."
+
+    process, shards = mock.Mock(), 0
+
+    def do(self, files, *_) -> list[str]:
+        Idle.shards += 1
+        return [json.dumps({"path": str(path), "name": name}) for path, name in files.items()]
+
+
+def test_many_paths_take_little_memory_and_are_handed_out_as_they_are_needed(tmp_path, monkeypatch):
+    number = 20_000
+    names = [[f"part_{k:07}.png" for k in range(start, start + 200)] for start in range(0, number, 200)]
+    made_up = [(f"{tmp_path}/line/{k:05}", [], some) for k, some in enumerate(names)]
+    tracemalloc.start()
+    with (
+        mock.patch("os.walk", lambda *_, **__: iter(made_up)),
+        mock.patch("os.path.isfile", lambda _: True),
+    ):
+        files = named_images(search_images([tmp_path]), [tmp_path])
+    listed = tracemalloc.get_traced_memory()[1]
+    through = Workers(2, "no run")
+    monkeypatch.setattr(through, "worker", lambda _: Idle())
+    lines = through(None, files, tmp_path, batch=16)
+    first = [json.loads(line) for line in islice(lines, 100)]
+    assert Idle.shards <= 2 * AHEAD + 2  # of 313
+    rest = sum(1 for _ in lines)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [line["name"] for line in first] == [f"line/{k // 200:05}/part_{k:07}.png" for k in range(100)]
+    assert len(first) + rest == number == len(files)
+    assert (
+        listed < 500 * number and most < 800 * number
+    )  # bytes; a path and its name have about 150 characters

@@ -1,5 +1,6 @@
 // Cards, filters and the large view. Only text is ever set, never markup: names may hold anything.
-const {rows, colours, words, types, known, drawn, fingerprint, atlas} = JSON.parse(document.getElementById('data').textContent);
+// Of a large inspection, a row has a `rest` to be brought (parts.js) before all of its card can be drawn.
+const {rows = unpack(), colours, words, types, known, drawn, fingerprint, atlas} = JSON.parse(document.getElementById('data').textContent);
 const chosen = {verdict: '', category: '', type: '', marked: '', group: '', name: '', largest: '', sort: ''};
 const at = id => document.getElementById(id), main = document.querySelector('main');
 const say = (key, values = {}) => words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
@@ -67,7 +68,7 @@ function about(r) {
   const t = make('div', 't');
   t.append(make('span', 'v', say(r.verdict)), ' ' + (r.category || ''));
   if (r.verdict === 'error') t.append(make('div', 'sure', r.error));
-  else {
+  else if (r.rest === undefined) {
     t.append(make('div', 'sure', sureness(r)));
     if (r.suggested && r.verdict !== 'unfamiliar') t.append(make('div', 'sure', say('looks_like', {category: r.suggested})));
     if (r.category && r.told !== null) t.append(make('div', 'n', say('told_apart', {p: percent(r.told)})));
@@ -86,15 +87,16 @@ function about(r) {
   t.append(name);
   return t;
 }
+function inside(r) {
+  const picture = r.thumb ? make('img') : make('div', 'none', r.rest === undefined ? say('no_picture') : '');
+  if (r.thumb) Object.assign(picture, {loading: 'lazy', src: r.thumb, alt: ''});
+  return [picture, about(r), markers(r)];
+}
 function card(r) {
   const a = make('article', r.verdict);
   a.style.setProperty('--c', colours[r.verdict]);
-  if (r.thumb) {
-    const i = make('img');
-    Object.assign(i, {loading: 'lazy', src: r.thumb, alt: ''});
-    a.append(i);
-  } else a.append(make('div', 'none', say('no_picture')));
-  a.append(about(r), markers(r));
+  a.append(...inside(r));
+  if (r.rest !== undefined) bring(r).then(() => a.replaceChildren(...inside(r)));
   a.tabIndex = 0;
   a.onclick = () => enlarge(list.indexOf(r));
   a.onkeydown = e => {
@@ -125,16 +127,20 @@ function look(k) {
 }
 at('view').onclick = () => look(view + 1);
 
-function enlarge(k) {
-  const r = list[k];
-  if (!r) return;
-  open = k;
+function portray(r) {
   look(0);
   at('whole').onerror = () => { at('whole').onerror = null; at('whole').src = r.thumb || '' };
   at('whole').src = encodeURI('file://' + (r.path[0] === '/' ? '' : '/') + r.path).replace(/[#?]/g, encodeURIComponent);
   at('about').replaceChildren(...about(r).childNodes);
   at('about').className = r.verdict;
   at('about').style.setProperty('--c', colours[r.verdict]);
+}
+function enlarge(k) {
+  const r = list[k];
+  if (!r) return;
+  open = k;
+  portray(r);
+  if (r.rest !== undefined) bring(r).then(() => { if (list[open] === r && at('large').open) portray(r) });
   at('before').disabled = k === 0;
   at('after').disabled = k === list.length - 1;
   showMarking(r);

@@ -23,10 +23,10 @@ from ..blocks.threads import threaded
 from ..inspection import Inspection, InspectionError
 from ..pipeline import BATCH, InspectionPipeline, category_of
 from ..searching import VECTOR, pack_vector
-from .files import named_images, search_images, taken_by, unique_name
+from .files import Images, named_images, search_images, taken_by, unique_name
 from .gallery import thumbnail
 from .gallery_words import page_words
-from .outcome import LINES, Teller, read_lines, stoppable
+from .outcome import LINES, Teller, count_lines, cut_torn, read_lines, stoppable
 from .outlines import PLAIN, Outlining, with_pictures
 from .shards import SHARDS, absorb
 from .summary import summarise
@@ -88,17 +88,16 @@ def _begin(out: Path, resume: bool, force: bool, settings: dict | None) -> Path:
     if force:
         _clear(out)
     if part.is_file() and not resume:
-        done = part.read_bytes().count(b"\n")
+        done = count_lines(part)
         remedy = "go on with --resume, or replace it with --force"
         raise ValueError(f"{out}: holds an inspection that was stopped after {done} images; {remedy}")
     if whole.is_file() and not resume:
-        done = whole.read_bytes().count(b"\n")
         remedy = "--resume adds what is new, --force replaces it, or name another --out"
-        raise ValueError(f"{out}: holds an inspection of {done} images; {remedy}")
+        raise ValueError(f"{out}: holds an inspection of {count_lines(whole)} images; {remedy}")
     if resume and not part.is_file() and whole.is_file():
         os.replace(whole, part)
     if part.is_file():
-        os.truncate(part, part.read_bytes().rfind(b"\n") + 1)
+        cut_torn(part)
     for name in FOLDERS:
         for torn in (out / name).rglob(".*.*"):  # `atomic_path` was killed before it could remove them
             torn.unlink()
@@ -108,7 +107,7 @@ def _begin(out: Path, resume: bool, force: bool, settings: dict | None) -> Path:
     return part
 
 # %% ../../nbs/tools/inspection.ipynb #8c12f962
-FOLDERS = ("thumbs", "maps", "known", "masks", SHARDS, "expected", "differences")
+FOLDERS = ("thumbs", "maps", "known", "masks", SHARDS, "expected", "differences", "gallery", "inspections")
 
 
 def _clear(out: Path) -> None:
@@ -152,8 +151,9 @@ def inspect_files(
 def _left_to_do(files: dict[Path, str], part: Path) -> dict[Path, str]:
     "Those of `files` that have no line yet, with names that none of the others has."
     done = {line["path"]: line["name"] for line in read_lines(part)} if part.is_file() else {}
-    taken = taken_by(list(done.values()))
-    return {path: unique_name(name, taken) for path, name in files.items() if str(path) not in done}
+    taken = taken_by(done.values())
+    rest = ((path, unique_name(name, taken)) for path, name in files.items() if str(path) not in done)
+    return Images(rest) if done else files
 
 
 def _folder(out: str | Path) -> Path:

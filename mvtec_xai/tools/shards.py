@@ -23,12 +23,12 @@ def cut(
     files: dict[Path, str],  # path and name, as in `inspect_files`
     workers: int,
     batch: int,
-) -> list[dict[Path, str]]:
-    "Cut files into shards, in order."
+) -> Iterator[dict[Path, str]]:
+    "Yield files in shards, in order, each made when it is asked for."
     share = len(files) // (4 * workers) // batch * batch
     length = max(batch, min(LONGEST // batch * batch, share))
     rest = iter(files.items())
-    return [dict(islice(rest, length)) for _ in range(-(-len(files) // length))]
+    yield from iter(lambda: dict(islice(rest, length)), {})
 
 
 def shard_file(out: Path, number: int) -> Path:
