@@ -93,7 +93,7 @@ def serve(setting: Setting, work: Callable, files: dict[Path, str], *how) -> lis
                 raise unseen(folder)
         return work(files, *how)
 
-# %% ../../nbs/tools/cluster.ipynb #fc1ff6fb
+# %% ../../nbs/tools/cluster.ipynb #6139ed7e
 HANDS, LOADS = 256, 3  # workers at once, unless there are more at the beginning; tries to load the pipeline
 
 
@@ -115,24 +115,24 @@ def settle(files: dict[Path, str], out: Path, outlining: Outlining, run: Path, d
     return setting
 
 
-def engage(members: Members, setting: Setting) -> Member:
+def engage(members: Members, setting: Setting, number: int) -> Member:
     "Take a worker that is ready; RuntimeError if several died before they were."
     for _ in range(LOADS):
-        member = Member(members)
+        member = Member(members, number)
         with suppress(BrokenExecutor):
             member.submit(prepare, setting).result()
             return member
     remedy = "give them more memory; what is finished is kept"
     raise RuntimeError(f"--cluster {members.address}: workers died while they loaded the pipeline; {remedy}")
 
-# %% ../../nbs/tools/cluster.ipynb #0fa334ec
+# %% ../../nbs/tools/cluster.ipynb #50ed5955
 class Cluster(Hands):
     "The workers of a Dask cluster that inspect, once."
 
     def __init__(self, address: str, run: str | Path, device=None, work=inspect_shard):
         super().__init__(1, run, device, work)
         self.members = Members(address, self.over)
-        self.members.leave(self.members.take())  # there is one
+        self.members.leave(self.members.take(0))  # there is one
         self.count = len(self.members.present())
 
     def begin(self, *asked) -> int:
@@ -141,16 +141,16 @@ class Cluster(Hands):
         return max(HANDS, self.count)
 
     @contextmanager
-    def worker(self) -> Iterator[Worker]:
-        "Wait for a worker that is free."
-        start, work = partial(engage, self.members, self.setting), partial(serve, self.setting, self.work)
-        worker = Worker(start, work)
+    def worker(self, number: int) -> Iterator[Worker]:
+        "Wait for a worker that is free for the shard of this number."
+        start = partial(engage, self.members, self.setting, number)
+        worker = Worker(start, partial(serve, self.setting, self.work))
         try:
             yield worker
         finally:
             self.members.leave(worker.process.address)
 
     def end(self) -> None:
-        "Leave the cluster as it was."
+        "Leave the cluster."
         self.setting.sign.unlink()
         self.members.client.close()

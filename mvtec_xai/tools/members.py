@@ -71,42 +71,52 @@ class Connection:
             pass
         raise lost(self.address)
 
-# %% ../../nbs/tools/members.ipynb #d18e179d
+# %% ../../nbs/tools/members.ipynb #4d47af9c
 class Members(Connection):
     "The workers of a cluster, each with one piece of work at most."
 
     def __init__(self, address: str, over: Event):
         super().__init__(address)
-        self.over, self.busy, self.turn = over, set(), Condition()
+        self.over, self.busy, self.waiting, self.turn = over, set(), [], Condition()
 
-    def take(self) -> str:
-        "Reserve a worker that does nothing; its address; RuntimeError if there is none for long."
-        since = time.monotonic()
+    def take(self, number: int) -> str:
+        "Reserve a worker for a numbered piece of work, the least first; RuntimeError if nobody comes for long."
         with self.turn:
-            while not self.over.is_set():
-                present = self.present()
-                for address in sorted(present.keys() - self.busy):
-                    if present[address] == "running":
-                        self.busy.add(address)
-                        return address
-                since = time.monotonic() if present else since
-                if time.monotonic() > since + PATIENCE:
-                    raise deserted(self.address)
-                self.turn.wait(1)
-        raise CancelledError
+            self.waiting.append(number)
+            try:
+                return _wait(self, number)
+            finally:
+                self.waiting.remove(number)
+                self.turn.notify_all()
 
     def leave(self, address: str) -> None:
         "Let others have a worker."
         with self.turn:
             self.busy.discard(address)
-            self.turn.notify()
+            self.turn.notify_all()
 
-# %% ../../nbs/tools/members.ipynb #b7a33c19
+# %% ../../nbs/tools/members.ipynb #7f508659
+def _wait(members: Members, number: int) -> str:
+    "The address of a worker that does nothing, which is reserved once it is this number's turn."
+    since = time.monotonic()
+    while not members.over.is_set():
+        present = members.present()
+        since = time.monotonic() if present else since
+        if time.monotonic() > since + PATIENCE:
+            raise deserted(members.address)
+        for address in sorted(present.keys() - members.busy):
+            if present[address] == "running" and number == min(members.waiting):
+                members.busy.add(address)
+                return address
+        members.turn.wait(1)
+    raise CancelledError
+
+# %% ../../nbs/tools/members.ipynb #b1792684
 class Member:
     "A worker of a cluster, as long as it lives."
 
-    def __init__(self, members: Members):
-        self.members, self.address = members, members.take()
+    def __init__(self, members: Members, number: int):
+        self.members, self.address = members, members.take(number)
 
     def submit(self, work: Callable, *given) -> "Member":
         "Have this worker do something."

@@ -119,7 +119,7 @@ class Hands(Duty):
 
     def attend(self, number: int, files: dict[Path, str], how: tuple) -> None:
         "Have a shard done, and keep its lines as a file."
-        with self.worker() as worker:
+        with self.worker(number) as worker:
             keep_shard(shard_file(how[0], number), worker.do(files, *how))
 
 # %% ../../nbs/tools/workers.ipynb #ce017679
@@ -134,7 +134,7 @@ class Workers(Hands):
         return self.count
 
     @contextmanager
-    def worker(self) -> Iterator[Worker]:
+    def worker(self, number: int) -> Iterator[Worker]:
         "The worker of this thread."
         if not hasattr(self.own, "worker"):
             self.own.worker = Worker(partial(_start, self.options), self.work)
