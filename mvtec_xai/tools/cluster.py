@@ -93,7 +93,7 @@ def serve(setting: Setting, work: Callable, files: dict[Path, str], *how) -> lis
                 raise unseen(folder)
         return work(files, *how)
 
-# %% ../../nbs/tools/cluster.ipynb #6139ed7e
+# %% ../../nbs/tools/cluster.ipynb #614c7c8a
 HANDS, LOADS = 256, 3  # workers at once, unless there are more at the beginning; tries to load the pipeline
 
 
