@@ -94,9 +94,6 @@ def serve(setting: Setting, work: Callable, files: dict[Path, str], *how) -> lis
         return work(files, *how)
 
 # %% ../../nbs/tools/cluster.ipynb #614c7c8a
-HANDS, LOADS = 256, 3  # workers at once, unless there are more at the beginning; tries to load the pipeline
-
-
 def settle(files: dict[Path, str], out: Path, outlining: Outlining, run: Path, device: str | None) -> Setting:
     "Note what workers must know, and put into OUT what they look for."
     here = Path("/") if all(path.is_absolute() for path in files) else Path.cwd()
@@ -113,6 +110,9 @@ def settle(files: dict[Path, str], out: Path, outlining: Outlining, run: Path, d
     setting.sign.parent.mkdir(parents=True, exist_ok=True)
     setting.sign.touch()
     return setting
+
+# %% ../../nbs/tools/cluster.ipynb #ccebf71f
+HANDS, LOADS = 256, 3  # workers at once, unless there are more at the beginning; tries to load the pipeline
 
 
 def engage(members: Members, setting: Setting, number: int) -> Member:

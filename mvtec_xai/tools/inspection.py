@@ -132,8 +132,7 @@ def inspect_files(
     language: str = "en",  # of the gallery
     teller: Teller | None = None,  # how it speaks meanwhile; None: with a bar
     outlining: Outlining = PLAIN,
-    through: Callable[..., Iterator[str]]
-    | None = None,  # `Workers` or `Cluster`; None: this process, by `finish`
+    through: Callable[..., Iterator[str]] | None = None,  # `Workers`, `Cluster`; None: `finish`, here
 ) -> int:
     "Bring OUT to hold a row for each of `files`; return how many of all rows are errors."
     out, teller = _folder(out), teller or Teller()
