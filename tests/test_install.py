@@ -133,6 +133,10 @@ def test_inspect_needs_no_extra(installed, finished, own, tmp_path):
         (("app", "--run", "{tmp}"), "app"),
         (("report",), "report"),
         (("export", "--run", "{tmp}", "--category", "lid", "--out", "{tmp}/lid.onnx"), "export"),
+        (
+            ("inspect", "{own}", "--run", "{tmp}", "--out", "{tmp}/out", "--cluster", "tcp://host:8786"),
+            "cluster",
+        ),
     ],
 )
 def test_what_is_absent_is_named_with_its_command(installed, own, tmp_path, words, extra):

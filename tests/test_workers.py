@@ -1,4 +1,4 @@
-"""`inspect --workers`: the rows of one process, whoever dies meanwhile."""
+"""`inspect --workers` and `--cluster`: the rows of one process, whoever dies meanwhile."""
 
 import json
 import os
@@ -7,14 +7,19 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from unittest import mock
 
 import psutil
 import pytest
+from distributed import LocalCluster
 
 from mvtec_xai.pipeline import InspectionPipeline
+from mvtec_xai.tools import members
+from mvtec_xai.tools.cluster import Cluster
 from mvtec_xai.tools.files import find_images, named_images, search_images
 from mvtec_xai.tools.inspection import inspect_files
 from mvtec_xai.tools.outcome import LINES, Teller, read_lines
@@ -65,50 +70,76 @@ def alone(finished, images, tmp_path_factory):
     return pipeline, files, rows(out)
 
 
-def test_two_make_the_rows_of_one(alone, finished, tmp_path):
+@pytest.fixture(scope="module")
+def cluster():
+    "Two processes that wait for work."
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as started:
+        yield started
+
+
+@pytest.fixture(params=["processes", "cluster"])
+def engine(request, finished):
+    "What has shards done by two processes: engine(work=...)."
+    if request.param == "processes":
+        return partial(Workers, 2, finished)
+    return partial(Cluster, request.getfixturevalue("cluster").scheduler_address, finished)
+
+
+def end_one(engine, request) -> None:
+    "Kill one of the two processes of an engine."
+    in_cluster = {nanny.pid for nanny in request.getfixturevalue("cluster").workers.values()}
+    children = [p for p in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
+    next(p for p in children if (p.pid in in_cluster) == (engine.func is Cluster)).kill()
+
+
+def test_two_make_the_rows_of_one(alone, engine, tmp_path):
     pipeline, files, expected = alone
-    through = Workers(2, finished)
-    assert inspect_files(pipeline, files, tmp_path, batch=2, teller=QUIET, through=through) == 1
+    assert inspect_files(pipeline, files, tmp_path, batch=2, teller=QUIET, through=engine()) == 1
     assert rows(tmp_path) == expected
     assert not (tmp_path / SHARDS).exists() and len(list((tmp_path / "thumbs").rglob("*.jpg"))) == 15
 
 
-def test_a_worker_that_is_killed_costs_nothing(alone, finished, tmp_path):
+def test_a_worker_that_is_killed_costs_nothing(alone, engine, request, tmp_path):
     pipeline, files, expected = alone
-    through = Workers(2, finished, work=slow)
-    lines = through(pipeline, files, tmp_path, batch=2)
+    lines = engine(work=slow)(pipeline, files, tmp_path, batch=2)
     found = [next(lines)]
-    killed = [p for p in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
-    killed[0].kill()
+    end_one(engine, request)
     found += lines
     assert [{k: v for k, v in json.loads(x).items() if k not in TIMES} for x in found] == expected
 
 
-def test_an_image_that_kills_has_a_row_of_its_own(alone, finished, images, tmp_path):
+def test_an_image_that_kills_has_a_row_of_its_own(alone, engine, images, tmp_path):
     pipeline, files, expected = alone
     deaths = {images / "05.png": "deadly.png"}
     files = {path: deaths.get(path, name) for path, name in files.items()}
-    through = Workers(2, finished, work=deadly)
+    through = engine(work=deadly)
     assert inspect_files(pipeline, files, tmp_path, batch=2, teller=QUIET, through=through) == 2
     found = rows(tmp_path)
     assert "was ended" in found[5]["error"] and found[5]["path"].endswith("05.png")
     assert found[:5] + found[6:] == expected[:5] + expected[6:]
 
 
-def test_the_one_who_hands_out_may_be_killed(alone, finished, images, tmp_path):
+KILLED = """
+import sys
+sys.path.insert(0, {tests!r})
+from test_workers import *
+if __name__ == "__main__":
+    pipeline, files = InspectionPipeline.from_pretrained({run!r}), find_images([{images!r}])
+    through = {kind}({whom!r}, {run!r}, work=slow)
+    inspect_files(pipeline, files, {out!r}, batch=2, teller=QUIET, through=through)
+"""
+
+
+def test_the_one_who_hands_out_may_be_killed(alone, engine, finished, images, tmp_path):
     pipeline, files, expected = alone
-    code = (
-        "import sys; sys.path.insert(0, {!r})\n"
-        "from test_workers import *\n"
-        "if __name__ == '__main__':\n"
-        "    pipeline = InspectionPipeline.from_pretrained({!r})\n"
-        "    files = find_images([{!r}])\n"
-        "    through = Workers(2, {!r}, work=slow)\n"
-        "    inspect_files(pipeline, files, {!r}, batch=2, teller=QUIET, through=through)\n"
-    )
     script, out = tmp_path / "killed.py", tmp_path / "out"
-    told = str(Path(__file__).parent), str(finished), str(images), str(finished), str(out)
-    script.write_text(code.format(*told))
+    about = {
+        "tests": str(Path(__file__).parent),
+        "run": str(finished),
+        "images": str(images),
+        "out": str(out),
+    }
+    script.write_text(KILLED.format(kind=engine.func.__name__, whom=engine.args[0], **about))
     process = subprocess.Popen([sys.executable, script])
     part = out / f"{LINES}.part"
     while not (part.is_file() and part.read_text().count("\n") >= 3):
@@ -121,12 +152,13 @@ def test_the_one_who_hands_out_may_be_killed(alone, finished, images, tmp_path):
     assert inspect_files(pipeline, files, out, batch=2, resume=True, teller=QUIET) == 1
     found = rows(out)
     assert sorted(found, key=lambda row: row["path"]) == expected
+    assert not (out / SHARDS).exists()
 
 
 class Idle:
     "In place of a worker: it counts its shards, and answers with a line for each image."
 
-    process, shards = mock.Mock(), 0
+    shards = 0
 
     def do(self, files, *_) -> list[str]:
         Idle.shards += 1
@@ -145,7 +177,7 @@ def test_many_paths_take_little_memory_and_are_handed_out_as_they_are_needed(tmp
         files = named_images(search_images([tmp_path]), [tmp_path])
     listed = tracemalloc.get_traced_memory()[1]
     through = Workers(2, "no run")
-    monkeypatch.setattr(through, "worker", lambda _: Idle())
+    monkeypatch.setattr(through, "worker", lambda _: nullcontext(Idle()))
     lines = through(None, files, tmp_path, batch=16)
     first = [json.loads(line) for line in islice(lines, 100)]
     assert Idle.shards <= 2 * AHEAD + 2  # of 313
@@ -157,3 +189,79 @@ def test_many_paths_take_little_memory_and_are_handed_out_as_they_are_needed(tmp
     assert (
         listed < 500 * number and most < 800 * number
     )  # bytes; a path and its name have about 150 characters
+
+
+def test_a_scheduler_that_is_lost_loses_nothing(alone, finished, tmp_path):
+    pipeline, files, expected = alone
+    script = tmp_path / "cluster.py"
+    script.write_text(
+        "import time\nfrom distributed import LocalCluster\nif __name__ == '__main__':\n"
+        "    cluster = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)\n"
+        "    print(cluster.scheduler_address, flush=True)\n    time.sleep(600)\n"
+    )
+    path = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
+    started = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, text=True, env=os.environ | path
+    )
+    through = Cluster(started.stdout.readline().strip(), finished, work=slow)
+    seen = []
+
+    class Ending(Teller):
+        def image(self, line: str) -> None:
+            seen.append(line)
+            if len(seen) == 3:
+                started.kill()
+
+    with pytest.raises(RuntimeError, match="the scheduler was lost; what is finished is kept.*--resume"):
+        inspect_files(pipeline, files, tmp_path / "out", batch=2, teller=Ending(quiet=True), through=through)
+    assert len(seen) < 16
+    assert inspect_files(pipeline, files, tmp_path / "out", batch=2, resume=True, teller=QUIET) == 1
+    assert rows(tmp_path / "out") == expected
+
+
+def test_names_of_images_may_begin_here(alone, finished, cluster, images, tmp_path, monkeypatch):
+    monkeypatch.chdir(images.parent)
+    pipeline, (_, files, expected) = alone[0], alone
+    files = {path.relative_to(images.parent): name for path, name in files.items()}
+    through = Cluster(cluster.scheduler_address, finished)
+    inspect_files(pipeline, files, tmp_path, batch=2, teller=QUIET, through=through)
+    assert [row["path"] for row in rows(tmp_path)] == [str(path) for path in files]
+    assert [row["verdict"] for row in rows(tmp_path)[:5]] == [row["verdict"] for row in expected[:5]]
+
+
+def test_what_a_worker_does_not_see_is_named(alone, finished, cluster, tmp_path):
+    pipeline, files, _ = alone
+    through = Cluster(cluster.scheduler_address, tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError, match="elsewhere: a worker on .* does not see it; mount it"):
+        list(through(pipeline, files, tmp_path / "out"))
+    lost = {tmp_path / "gone" / path.name: name for path, name in files.items()}
+    with pytest.raises(FileNotFoundError, match="gone: a worker on .* does not see it"):
+        list(Cluster(cluster.scheduler_address, finished)(pipeline, lost, tmp_path / "out"))
+    assert not list((tmp_path / "out" / SHARDS).iterdir())
+
+
+def test_a_cluster_that_is_not_there_is_told(program, finished, images, tmp_path):
+    words = (
+        "inspect",
+        images,
+        "--run",
+        finished,
+        "--out",
+        tmp_path / "out",
+        "--cluster",
+        "tcp://127.0.0.1:9",
+    )
+    done = program(*words)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "--cluster tcp://127.0.0.1:9: no scheduler answers there; start one with" in done.stderr
+    done = program(*words, "--workers", "2")
+    assert done.returncode == 2 and "name one of them" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cluster_without_workers_is_told(finished, monkeypatch):
+    monkeypatch.setattr(members, "PATIENCE", 0)
+    empty = LocalCluster(n_workers=0, dashboard_address=None, processes=False, protocol="tcp")
+    told = pytest.raises(RuntimeError, match="there are no workers; start some with `dask worker tcp")
+    with empty, told:
+        Cluster(empty.scheduler_address, finished)

