@@ -36,11 +36,9 @@ FOLDERS = {
     "verify": "03_autoencoder",
     "type": "04_contrastive",
 }
-
-
 SHARPNESS = 16.0  # of telling categories apart, as real ones have it
 
-
+# %% ../nbs/workshop.ipynb #c587a788
 def empty_pipeline(folder: Path, backbone: str, extractor: FeatureExtractor, image_size: int) -> Path:
     "Write a pipeline without a category into `folder`, which is new; `folder`."
     about = {"image_size": image_size, "backbone": backbone, "thresholds": {}}
@@ -175,11 +173,9 @@ def as_lessons(
         for k, (image, mask) in enumerate(zip(own, given, strict=True)):
             images.append(to_square(to_rgb(image), size, fill))
             outlined.append(_mask_of(mask, size, fill is not None))
-            folder = "train" if defect == GOOD else "test"
-            known = None if mask is None else "given"
-            rows.append(
-                (f"{category}/{folder}/{defect}/{k:03}", category, folder, defect, int(defect != GOOD), known)
-            )
+            folder, known = "train" if defect == GOOD else "test", None if mask is None else "given"
+            about = category, folder, defect, int(defect != GOOD), known
+            rows.append((f"{category}/{folder}/{defect}/{k:03}", *about))
     columns = ["image_id", "category", "folder", "defect", "label", "mask_path"]
     return Lessons(pd.DataFrame(rows, columns=columns), np.stack(images), np.stack(outlined), allowed, fill)
 
