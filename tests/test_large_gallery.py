@@ -140,7 +140,7 @@ def test_the_large_view_and_its_keys(opened):
 def test_what_is_shown_is_printed_to_its_end(opened):
     page, _, said = opened
     page.evaluate(
-        "window.print = () => { window.printed = document.querySelectorAll('article > img').length }"
+        "() => { print = () => { window.printed = document.querySelectorAll('article > img').length } }"
     )
     page.keyboard.press("Control+p")
     page.wait_for_function("window.printed")
