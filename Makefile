@@ -26,7 +26,7 @@ run: $(STAMP)  ## set up, then run all phases on the sample data (10 to 20 minut
 figures: $(STAMP)  ## renew the figures of the repository, which the site shows (for maintainers)
 	$(BIN)/mvtec-xai reproduce --profile sample --figures figures
 
-test: $(STAMP)  ## set up, then run all that CI checks (about 10 minutes on two cores)
+test: $(STAMP)  ## set up, then run all that CI checks (40 to 55 minutes on two cores)
 	$(BIN)/ruff check .
 	$(BIN)/python .ci/in_step.py
 	$(BIN)/mvtec-xai reproduce --profile sample --categories bottle,metal_nut,screw --run $(TEST_RUN)
