@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from mvtec_xai.blocks import cache as caching
-from mvtec_xai.blocks import images
+from mvtec_xai.blocks import photographs
 from mvtec_xai.blocks.cache import ImageCache, build_cache
 from mvtec_xai.blocks.photographs import read_image
 from mvtec_xai.data import assign_folds, index_dataset
@@ -47,7 +47,7 @@ def test_one_pixel_animated_and_enormous(folder, monkeypatch):
     frames = [Image.new("RGB", (3, 3), c) for c in ("red", "blue")]
     frames[0].save(folder / "moving.png", save_all=True, append_images=frames[1:])
     assert read_image(folder / "moving.png")[0, 0].tolist() == [255, 0, 0]
-    monkeypatch.setattr(images, "LARGEST", 8)
+    monkeypatch.setattr(photographs, "LARGEST", 8)
     with pytest.raises(ValueError, match="make it smaller"):
         read_image(folder / "moving.png")
 
@@ -85,7 +85,7 @@ def test_a_stopped_build_leaves_the_old_cache(folder, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(caching, "resize_image", stop)
+    monkeypatch.setattr(caching, "to_square", stop)
     with pytest.raises(KeyboardInterrupt):
         build_cache(index, folder / "cache", 8)
     assert ImageCache(folder / "cache").fingerprint == first.fingerprint

@@ -155,8 +155,9 @@ def commands() -> dict:
 def examples() -> dict[str, list[str]]:
     "What the page of commands shows."
     cells = nbformat.read(ROOT / "nbs" / "commands.ipynb", 4).cells
-    (source,) = [c.source for c in cells if "EXAMPLES = {" in c.source]
-    return ast.literal_eval(ast.parse(source).body[0].value)
+    sources = [c.source for c in cells if "EXAMPLES = {" in c.source or "EXAMPLES |= {" in c.source]
+    parts = [ast.literal_eval(ast.parse(source).body[0].value) for source in sources]
+    return {name: lines for part in parts for name, lines in part.items()}
 
 
 def test_every_command_has_examples_that_can_be_given(monkeypatch):
