@@ -70,6 +70,16 @@ def alone(finished, images, tmp_path_factory):
     return pipeline, files, rows(out)
 
 
+THREADS = {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"} - set(os.environ)
+
+
+@pytest.fixture(autouse=True)
+def as_many_threads(monkeypatch):
+    "Take back the number of threads that Dask tells whatever this process starts; sums depend on it."
+    for name in THREADS:
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture(scope="module")
 def cluster():
     "Two processes that wait for work."
