@@ -60,8 +60,9 @@ def read_ready(
         name, source = hinted_category(path, pipeline, category)
         bits, fill = (own.get(name) if name else common(own, shared) for own in (shared.bits, shared.fills))
         pixels = to_rgb(image, bgr, bits)
-        shown = resize_image(pixels, shared.image_size) if path else pixels
         small = to_square(pixels, shared.image_size, fill)
+        shown = small if fill is None else resize_image(pixels, shared.image_size)
+        shown = shown if path else pixels
         return Ready(path, name, small, shown, pixels.shape[:2], source, fill is not None)
     except Exception as error:
         told = isinstance(error, ValueError)

@@ -165,7 +165,7 @@ def as_lessons(
 ) -> Lessons:
     "Gather lessons from images; ValueError if a type has another number of masks than of images."
     rows, images, outlined = [], [], []
-    fill = padding_for([to_rgb(image) for image in good[:20]]) if len(good) else None
+    fill = padding_for([to_rgb(image) for image in good[:20]])
     for defect, own in {GOOD: good, **defects}.items():
         given = masks.get(defect) or [None] * len(own)
         if len(given) != len(own):

@@ -78,9 +78,8 @@ LONG = 1.5  # times the other side
 
 
 def padding_for(images: Sequence[np.ndarray]) -> list[int] | None:
-    "Choose the colour to pad pictures (h, w, 3) uint8 of good parts with; None if the first is nearly square."
-    height, width = images[0].shape[:2]
-    if max(height, width) < LONG * min(height, width):
+    "Choose the colour to pad pictures (h, w, 3) uint8 of good parts with; None if there are none, or the first is nearly square."
+    if not images or max(images[0].shape[:2]) < LONG * min(images[0].shape[:2]):
         return None
     return np.mean([image.mean(axis=(0, 1)) for image in images], axis=0).round().astype(int).tolist()
 
@@ -91,7 +90,7 @@ def padding_of(paths: Iterable[str | Path], bits: int | None = None) -> list[int
     for path in paths:
         with suppress(ValueError, OSError):
             images.append(read_image(path, bits))
-    return padding_for(images) if images else None
+    return padding_for(images)
 
 # %% ../../nbs/blocks/photographs.ipynb #671ab3f4
 def in_square(

@@ -21,15 +21,8 @@ from .options import Backbone, Categories, Data, ImageSize, Language, Report, We
 from .options import Authors, Day, FiguresOf, Pdf, RunOf
 from .options import Category, Device, Force, Images, Json, Out, PageLanguage, Pipeline
 from .options import Host, Port, Quiet, Resume, SaveMaps, flag
-from mvtec_xai.tools.options import (
-    Coco,
-    IgnoreBelow,
-    InWorkers,
-    MmPerPixel,
-    OfCluster,
-    SaveExpected,
-    SaveMasks,
-)
+from .options import Coco, IgnoreBelow, InWorkers, MmPerPixel, OfCluster
+from .options import SaveExpected, SaveMasks
 from .learn_commands import forget, learn
 from .search_command import search_command
 

@@ -42,10 +42,12 @@ def describe_model(pipeline: InspectionPipeline, category: str) -> dict[str, str
     "Write the metadata of an exported detector."
     size, chosen = pipeline.image_size, pipeline.stages["detect"].thresholds[category]
     good_only = pipeline.shared.basis.get(category) == GOOD_ONLY
+    fill = pipeline.shared.fills.get(category)
+    pad = f"pad the picture with RGB {fill} to a square around its middle, then " if fill else ""
     means = "share of good parts that are less strange" if good_only else "calibrated, of being anomalous"
     return {
         "category": category,
-        "input": f"images: (n, {size}, {size}, 3) uint8, RGB; squeeze the picture to this size with an antialiased filter (Lanczos)",
+        "input": f"images: (n, {size}, {size}, 3) uint8, RGB; {pad}squeeze the picture to this size with an antialiased filter (Lanczos)",
         "output": f"probability: (n,), {means}; patch_map: (n, h, w), of each patch",
         "image_size": str(size),
         "low": str(chosen["low"]),

@@ -63,4 +63,4 @@ def export(
     if pipeline:
         print(export_pipeline(known, out, pictures))
     else:
-        print(export_detector(known, category, out, pictures.get(category)))
+        print(export_detector(known, category, out, next(iter(pictures.values()), None)))

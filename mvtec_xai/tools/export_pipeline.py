@@ -144,6 +144,9 @@ def write_program(folder: Path) -> None:
 def write_models(pipeline: InspectionPipeline, folder: Path) -> None:
     "Write the network and a file for each category."
     shared, verify = pipeline.shared, pipeline.stages.get("verify")
+    about = {c: limits_of(pipeline, c) for c in shared.categories}
+    text = json.dumps({"image_size": pipeline.image_size, "categories": about}, indent=1)
+    (folder / "pipeline.json").write_text(text, encoding="utf-8")
     images = torch.from_numpy(drawn_images(pipeline.image_size, 2))
     network = Network(copy.deepcopy(shared.extractor).cpu().float()).eval()
     with torch.no_grad():
@@ -157,20 +160,17 @@ def write_models(pipeline: InspectionPipeline, folder: Path) -> None:
         part = Part(shared.detectors[category], limits, known, usual.get(category, ()))
         part = copy.deepcopy(part).cpu().eval()
         write_onnx(part, (maps,), folder / f"{category}.onnx", {"category": category}, names, said)
-    about = {c: limits_of(pipeline, c) for c in shared.categories}
-    text = json.dumps({"image_size": pipeline.image_size, "categories": about}, indent=1)
-    (folder / "pipeline.json").write_text(text, encoding="utf-8")
 
 # %% ../../nbs/tools/export_pipeline.ipynb #5a1a2330
 CLOSE, MAP_CLOSE = 1e-4, 1e-3
 
 
 def compare(
-    pipeline: InspectionPipeline, folder: Path, category: str, images: np.ndarray
+    pipeline: InspectionPipeline, exported: Inspector, category: str, images: np.ndarray
 ) -> tuple[float, float]:
     "Compare answers on images (n, s, s, 3) uint8: the largest differences of probability and of map, or RuntimeError."
     tasks = decide(pipeline, [Ready(None, category, image, image) for image in images], Clock())
-    exported, apart, off = Inspector(folder), 0.0, 0.0
+    apart, off = 0.0, 0.0
     for task in tasks:
         ours, found = task.inspection, exported.judge(task.image, category)
         apart = max(apart, abs(found.probability - ours.probability), second_apart(pipeline, task, found))
@@ -195,10 +195,11 @@ def second_apart(pipeline: InspectionPipeline, task: Task, found: Judged) -> flo
 # %% ../../nbs/tools/export_pipeline.ipynb #6b41bd9b
 def check(pipeline: InspectionPipeline, folder: Path, images: dict[str, Sequence[np.ndarray]]) -> str:
     "Compare all categories on their images, or drawn ones, and say how far apart; RuntimeError if too far."
+    exported = Inspector(folder)
     drawn, found, count = list(drawn_images(pipeline.image_size)), [], 0
     for category in pipeline.categories:
         own = np.stack(images.get(category) or drawn)
-        found.append(compare(pipeline, folder, category, own))
+        found.append(compare(pipeline, exported, category, own))
         count += len(own)
     apart, off = np.max(found, axis=0)
     told = f"largest difference {apart:.1e} of a probability, {off:.1e} of a map's height, on {count} images"
