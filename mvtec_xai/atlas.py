@@ -183,25 +183,21 @@ def atlas_page(
     language: str = "en",
 ) -> str:
     "Write a self-contained interactive page, as HTML; ValueError where ids repeat or something lacks."
-    place, words = (
-        {image_id: k for k, image_id in enumerate(points.image_id)},
-        texts("atlas", ATLAS, language),
-    )
+    place = {image_id: k for k, image_id in enumerate(points.image_id)}
+    words = texts("atlas", ATLAS, language)
     _check_points(points, thumbnails, place)
     spots = [points[[f"{m}_x", f"{m}_y"]].to_numpy(float).round(3).tolist() for m in PAGE_MAPS]
     at = [dict(zip(PAGE_MAPS, spot, strict=True)) for spot in zip(*spots, strict=True)]
     kept = points[["image_id", "category", "defect"]].to_numpy().tolist()
-    near, far = (
-        [[place[i] for i in ids] for ids in points.near],
-        [np.round(d, 3).tolist() for d in points.far],
-    )
+    near = [[place[i] for i in ids] for ids in points.near]
+    far = [np.round(d, 3).tolist() for d in points.far]
     names = ("id", "category", "type", "near", "far", "thumb", "at")
     rows = [
         dict(zip(names, (*own, *rest), strict=True))
         for own, *rest in zip(kept, near, far, thumbnails, at, strict=True)
     ]
-    said = words | {"buttons": words_of("plotly", language)}  # plotly's own are English
-    data = {"rows": rows, "colours": OKABE_ITO, "words": said, "language": language}
+    words["buttons"] = words_of("plotly", language)  # plotly's own are English
+    data = {"rows": rows, "colours": OKABE_ITO, "words": words, "language": language}
     data = json.dumps(data, allow_nan=False).replace("<", "\\u003c")  # no name can end the script
     page = (resources.files("mvtec_xai") / "atlas.html").read_text(encoding="utf-8")
     page = page.replace("__LANGUAGE__", language).replace("__TITLE__", words["title"])
