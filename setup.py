@@ -53,7 +53,10 @@ setup(
     license="Apache-2.0",
     keywords=cfg["keywords"],
     packages=find_packages(include=["mvtec_xai", "mvtec_xai.*"]),
-    package_data={"mvtec_xai": ["*.html", "*.yaml", "*.csv", "*.npz"], "mvtec_xai.tools": ["*.html", "*.css", "*.js"]},
+    package_data={
+        "mvtec_xai": ["*.html", "*.yaml", "*.csv", "*.npz", "locale/*/LC_MESSAGES/*.po"],
+        "mvtec_xai.tools": ["*.html", "*.css", "*.js"],
+    },
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
     extras_require=extras

@@ -13,7 +13,7 @@ from io import BytesIO
 import numpy as np
 
 from .blocks.images import to_rgb
-
+from .blocks.languages import column_in
 from .blocks.photographs import into_square, out_of_square, resize_image
 from .blocks.overlays import outline, overlay
 from .gradcam import outline_region, upsample
@@ -150,12 +150,12 @@ class Inspection(Decided):
     timings: dict[str, float] = field(default_factory=dict)  # milliseconds a stage, its share of the batch
 
     def describe(self, language: str = "en") -> str | None:
-        "Return the sentence for it in `language`, en or es; None where nothing was described."
-        return self.extra.get("description" if language == "en" else f"description_{language}")
+        "Return the sentence for it in `language`; None where nothing was described."
+        return self.extra.get(column_in("description", language))
 
     @property
     def description(self) -> str | None:
-        "The sentence for it in English; `describe` has it in Spanish as well."
+        "The sentence for it in English; `describe` has it in other languages as well."
         return self.describe()
 
     def to_dict(self) -> dict:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mvtec_xai.atlas import PAGE_MAPS, atlas_page, thumbnail
-from mvtec_xai.blocks.atlas_words import LANGUAGES
+from mvtec_xai.atlas import ATLAS, PAGE_MAPS, atlas_page, thumbnail
+from mvtec_xai.blocks.languages import languages, texts, words_of
 
 COUNT = 5000
 CATEGORIES = {
@@ -241,14 +241,15 @@ def test_pictures_are_shown_about_as_large_as_they_are(opened):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", languages())
 def test_a_phone_shows_the_picture_of_what_is_tapped(browser, tmp_path, language, scheme):
     file, points, pictures = write_page(tmp_path, 20, language)
     screen = {"width": 390, "height": 844}
     page = browser.new_page(viewport=screen, has_touch=True, is_mobile=True, color_scheme=scheme)
     page.goto(file.as_uri())
     page.locator("#map .points path").first.wait_for(state="attached")
-    assert page.get_attribute("html", "lang") == language and page.title() == LANGUAGES[language]["title"]
+    assert page.get_attribute("html", "lang") == language
+    assert page.title() == texts("atlas", ATLAS, language)["title"]
     assert not page.locator("#types").is_visible()  # the legend waits to be asked for
     page.touchscreen.tap(*place_of(page, 7))
     box = page.locator("#big").bounding_box()
@@ -269,12 +270,9 @@ def test_every_word_is_in_the_language_of_the_page(browser, tmp_path):
     page = browser.new_page()
     page.goto(file.as_uri())
     titles = {b.get_attribute("data-title") for b in page.locator(".modebar-btn").all()}
-    assert titles == set(LANGUAGES["es"]["buttons"].values())
-    english = {
-        t
-        for k, t in LANGUAGES["en"].items()
-        if isinstance(t, str) and "{" not in t and t != LANGUAGES["es"][k]
-    }
+    assert titles == set(words_of("plotly", "es").values())
+    spanish = texts("atlas", ATLAS, "es")
+    english = {t for k, t in ATLAS.items() if "{" not in t and t != spanish[k]}
     told = {text.strip() for text in page.locator("body").inner_text().split("\n")}
     assert not told & english
     page.close()

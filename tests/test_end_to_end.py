@@ -44,7 +44,7 @@ def test_every_phase_leaves_its_mark(finished):
 
 
 def test_every_label_has_a_spanish_word(finished):
-    """What the figures left as it was are the data's own names; anything else is a label that `blocks.translation` lacks."""
+    """What the figures left as it was are the data's own names; anything else is a label that the Spanish catalogue lacks."""
     index = pd.read_parquet(finished / "00_data" / "index.parquet")
     names = {*index.category, *index.defect} | {
         part for image_id in index.image_id for part in image_id.split("/")

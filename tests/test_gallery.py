@@ -6,8 +6,9 @@ import io
 import pytest
 from PIL import Image
 
+from mvtec_xai.blocks import languages
 from mvtec_xai.tools.gallery import card, gallery
-from mvtec_xai.tools.gallery_words import LANGUAGES
+from mvtec_xai.tools.gallery_words import ENGLISH
 
 HARM = "<img src=x onerror=alert(1)><script>alert(2)</script>\"'.png"
 
@@ -427,9 +428,9 @@ def test_the_whole_page_in_spanish(opened):
         "1 de 6 imágenes",
     ):
         assert text in shown.replace("\u00a0", " "), text
-    english, spanish = LANGUAGES["en"], LANGUAGES["es"]
+    spanish = languages.texts("gallery", ENGLISH, "es")
     foreign = [
-        t for k, t in english.items() if len(t) > 6 and "{" not in t and t != spanish[k] and k != "key"
+        t for k, t in ENGLISH.items() if len(t) > 6 and "{" not in t and t != spanish[k] and k != "key"
     ]
     assert [t for t in foreign if t in shown + labels] == []
     assert not said

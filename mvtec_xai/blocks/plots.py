@@ -16,8 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .overlays import MAP_COLOURS
+from .languages import translations
 from .runs import atomic_path
-from .translation import translate_figure, words_of
+from .translation import translate_figure
 
 # %% ../../nbs/blocks/plots.ipynb #cell006
 OKABE_ITO = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#4D4D4D"]
@@ -33,15 +34,16 @@ def name_colours(
     return dict(zip(names, wheel, strict=False))
 
 # %% ../../nbs/blocks/plots.ipynb #cell011
-_words: dict[str, str] = {}  # of the language that `use_style` was told; empty: English
+_language = "en"  # that `use_style` was told
 
 
 def use_style(
-    language: str = "en",  # of the labels: en or es
+    language: str = "en",  # of the labels
 ) -> None:
     "Set the project's look and language for all figures that follow."
-    global _words
-    _words = words_of(language)
+    global _language
+    translations(language)  # an unknown one is an error
+    _language = language
     sns.set_theme(context="notebook", style="ticks", font_scale=0.85)
     plt.rcParams.update(
         {
@@ -58,7 +60,7 @@ def use_style(
 # %% ../../nbs/blocks/plots.ipynb #cell013
 def save_figure(fig: Figure, folder: str | Path, name: str) -> Path:
     "Write `fig`, its texts in the language of `use_style`, as `folder/name.png` and return that path."
-    left = translate_figure(fig, _words) if _words else []
+    left = translate_figure(fig, _language) if _language != "en" else []
     path = Path(folder) / f"{name}.png"
     with atomic_path(path) as tmp:
         fig.savefig(tmp, metadata={"Software": None} | ({"Untranslated": "\n".join(left)} if left else {}))

@@ -79,13 +79,13 @@ def reproduce(
 # %% ../../nbs/tools/cli.ipynb #bfa76dcb
 def _plan(profile, data, run, figures, categories, seed, backbone, weights, image_size, language):
     "The plan of a run; an error before anything is done for options that cannot be right."
-    from mvtec_xai.blocks.translation import words_of
+    from mvtec_xai.blocks.languages import translations
     from mvtec_xai.tools.phases import Plan, check_options, default_run, find_repository, split_names
 
     root, file = (str(p.absolute()) if p else "" for p in (data, weights))
     check_options(profile, data, backbone, weights, image_size)
     language = language or ("es" if profile == "full" else "en")
-    words_of(language)  # an unknown one is an error
+    translations(language)  # an unknown one is an error
     repository = find_repository()
     run = (run or default_run(repository, profile)).absolute()
     places = repository / "nbs", run, (figures or run / "figures").absolute()

@@ -1,6 +1,6 @@
 // Cards, filters and the large view. Only text is ever set, never markup: names may hold anything.
 // Of a large inspection, a row has a `rest` to be brought (parts.js) before all of its card can be drawn.
-const {rows = unpack(), colours, words, types, known, drawn, fingerprint, atlas} = JSON.parse(document.getElementById('data').textContent);
+const {rows = unpack(), colours, words, language, types, known, drawn, fingerprint, atlas} = JSON.parse(document.getElementById('data').textContent);
 const chosen = {verdict: '', category: '', type: '', marked: '', group: '', name: '', largest: '', sort: ''};
 const at = id => document.getElementById(id), main = document.querySelector('main');
 const say = (key, values = {}) => words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
@@ -56,7 +56,7 @@ function onMap(id) {
 }
 function sizes(r) {
   if (!r.defects) return say('no_defect_drawn');
-  const unit = '\u00a0' + r.unit, short = v => String(+v.toPrecision(3)).replace('.', say('language') === 'es' ? ',' : '.');
+  const unit = '\u00a0' + r.unit, short = v => v.toLocaleString(language, {maximumSignificantDigits: 3, useGrouping: false});
   const values = {n: r.defects, area: short(r.largest) + unit + '²', longest: short(r.longest) + unit};
   return say(r.defects === 1 ? 'one_defect' : 'some_defects', values);
 }
@@ -177,7 +177,7 @@ function show() {
   showGroups();
 }
 
-document.documentElement.lang = say('language');
+document.documentElement.lang = language;
 document.title = say('title');
 for (const e of document.querySelectorAll('[data-say]')) e.textContent = say(e.dataset.say);
 for (const e of document.querySelectorAll('[data-label]')) e.setAttribute('aria-label', say(e.dataset.label));

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..blocks.interrupts import remembered_interrupts
+from ..blocks.languages import translations
 from ..blocks.locks import locked
 from ..blocks.runs import atomic_path, read_json, write_json
 from ..blocks.threads import threaded
@@ -25,7 +26,6 @@ from ..pipeline import BATCH, InspectionPipeline, category_of
 from ..searching import VECTOR, pack_vector
 from .files import Images, named_images, search_images, taken_by, unique_name
 from .gallery import thumbnail
-from .gallery_words import page_words
 from .outcome import LINES, Teller, count_lines, cut_torn, read_lines, stoppable
 from .outlines import PLAIN, Outlining, with_pictures
 from .shards import SHARDS, absorb
@@ -218,7 +218,7 @@ def inspect_paths(
     "Do what `mvtec-xai inspect` does: 0 when all files were inspected, 1 when some were not, 130 when stopped."
     found, out, teller = search_images(paths), Path(out), teller or Teller()
     files = named_images(found, paths)
-    page_words(language)  # a wrong name is told before any work
+    translations(language)  # a wrong name is told before any work
     pipeline = outlining.prepare(InspectionPipeline.from_pretrained(run, device))
     if category is not None:
         category_of(None, pipeline.categories, category)
