@@ -40,7 +40,7 @@ docs: $(STAMP)  ## build the documentation site in _docs/ (no Quarto needed)
 	$(BIN)/python .ci/build_docs.py
 
 lab: $(STAMP)  ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir nbs
+	$(BIN)/jupyter lab --config .ci/jupyter.py
 
 notebooks: $(STAMP)  ## execute all notebooks in place, to refresh the outputs that are kept
 	cd nbs && for nb in index.ipynb results.ipynb deploy.ipynb commands.ipynb blocks/*.ipynb [0-9][0-9]_*.ipynb tools/*.ipynb; do \
