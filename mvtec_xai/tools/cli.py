@@ -175,9 +175,8 @@ def inspect(
     raise typer.Exit(inspect_paths(images, run, out, *options, outlining, workers, cluster))
 
 # %% ../../nbs/tools/cli.ipynb #1718effa
-app.command()(export)
-app.command()(learn)
-app.command()(forget)
+for command in (export, learn, forget):
+    app.command()(command)
 
 # %% ../../nbs/tools/cli.ipynb #532ddab5
 @app.command("app")
