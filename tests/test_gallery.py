@@ -184,6 +184,13 @@ def test_a_click_shows_the_part_large_and_keys_go_on(opened, tmp_path):
     assert not said and all(url.startswith("file:") for url in asked)
 
 
+def test_everyone_can_use_the_page(opened, grave):
+    page, _, _ = opened(LINES)
+    assert grave(page) == []
+    page.click("article >> nth=0")
+    assert page.is_visible("#large") and grave(page) == []
+
+
 def test_order_and_filters_stay_in_the_address(opened):
     page, _, _ = opened(LINES)
     page.select_option("#sort", "doubt")

@@ -144,10 +144,10 @@ def test_every_module_comes_from_a_notebook():
     assert exported == {name_of(m).replace(".", "/") for m in MODULES}
 
 
-def test_settings_that_keep_papermill_working():
+def test_settings_that_keep_parameters_and_what_is_folded():
     settings = ConfigParser(delimiters=["="])
     settings.read(ROOT / "settings.ini")
-    assert settings["DEFAULT"]["allowed_cell_metadata_keys"] == "tags"
+    assert settings["DEFAULT"]["allowed_cell_metadata_keys"].split() == ["tags", "jupyter"]
     assert settings["DEFAULT"]["update_pyproject"] == "False"
 
 

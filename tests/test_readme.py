@@ -149,6 +149,14 @@ def test_results_are_those_of_the_tables(name):
     assert PLACE.search((ROOT / name).read_text(encoding="utf-8")).group(0) == results(name)
 
 
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_first_figures_are_those_of_the_table(name):
+    first, of = (ROOT / name).read_text(encoding="utf-8").split("```sh")[0], TEXTS[name]["of"]
+    chain, (good, bad) = table("end_to_end").loc["mean"], tested()["mean"]
+    for count, every in ((chain.missed, bad), (chain.false_alarms, good), (chain.reviews, good + bad)):
+        assert of.format(f"{count:.0f}", every) in first
+
+
 def test_the_results_page_shows_the_tables_as_they_are():
     from execnb.nbio import read_nb
     from execnb.shell import CaptureShell

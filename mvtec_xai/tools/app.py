@@ -33,7 +33,7 @@ PAGE_STYLE = """
 .gradio-container{overflow:clip !important}
 .caption-label{left:0 !important;right:0 !important;max-width:none !important;white-space:normal !important;
   font-size:11px !important;line-height:1.25 !important;text-align:center;padding:2px !important}
-#dropped{max-height:16rem;overflow:auto !important} .prose h2{font-size:1.15rem !important;margin:.4rem 0 !important}
+#dropped .queue{max-height:16rem;overflow:auto} .prose h2{font-size:1.15rem !important;margin:.4rem 0 !important}
 #upload .or,#category input,.gradio-container a{color:var(--body-text-color) !important}
 #upload .icon-button[title="common.upload"]{display:none !important}
 #strip .grid-wrap{height:auto !important;min-height:0 !important;max-height:20rem !important}

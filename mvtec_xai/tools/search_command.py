@@ -12,10 +12,12 @@ from typing import Annotated
 import typer
 
 from ..blocks.languages import translations
-from .options import PageLanguage
+from .options import A_RUN, PageLanguage
 
 # %% ../../nbs/tools/search_command.ipynb #24b43e04
-Searched = Annotated[Path, typer.Option(help="Finished run, or a saved pipeline, with phase 13.")]
+Searched = Annotated[
+    Path, typer.Option(callback=A_RUN, help="Finished run, or a saved pipeline, with phase 13.")
+]
 Text = Annotated[str, typer.Argument(help="What the defect looks like, in words.")]
 Inspected = Annotated[
     Path | None, typer.Option(help="OUT of an inspection to search; default: the run's images.")

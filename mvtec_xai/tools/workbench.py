@@ -123,7 +123,8 @@ def preview(paths: Sequence[str], names: Sequence[str], words: Words, side: int 
         told.append(
             f'<div class="reasons"><div class="preview">{small}<span>{escape(name)}</span></div></div>'
         )
-    return "".join(told)
+    many = ' class="queue" tabindex="0"' if len(told) > 1 else ""  # it scrolls, by keyboard too
+    return f"<div{many}>{''.join(told)}</div>" if told else ""
 
 # %% ../../nbs/tools/workbench.ipynb #8d38d451
 @dataclass
