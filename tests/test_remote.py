@@ -1,23 +1,23 @@
 """`inspect` at addresses: photographs of a store, OUT in a store; the store is a local server that speaks S3."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 import pandas as pd
 import pytest
 from test_inspection import by_brightness
-from test_workers import rows
+from test_workers import as_many_threads, rows  # noqa: F401
 
 from mvtec_xai.blocks import addresses
 from mvtec_xai.blocks.addresses import reached
 from mvtec_xai.tools import mirror, parts, shards
 from mvtec_xai.tools.files import Found, find_images
-from mvtec_xai.tools.inspection import inspect_files, judge
+from mvtec_xai.tools.inspection import inspect_files, inspect_paths, judge
 from mvtec_xai.tools.listing import coming_images
 from mvtec_xai.tools.mirror import place_at
 from mvtec_xai.tools.outcome import LINES, Teller
@@ -30,10 +30,12 @@ QUIET = Teller(quiet=True)
 def server(tmp_path_factory):
     "A local store; its buckets are the folders below the path that is given."
     root = tmp_path_factory.mktemp("store")
+    for bucket in ("line", "results"):
+        (root / bucket).mkdir()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         where = f"127.0.0.1:{free.getsockname()[1]}"
-    words = [Path(sys.executable).with_name("rclone"), "serve", "s3", "--config", "", "--dir-cache-time", "0"]
+    words = [Path(sys.executable).with_name("rclone"), "serve", "s3", "--config", ""]
     process = subprocess.Popen(
         [*words, "--auth-key", f"{KEY},{SECRET}", "--addr", where, root],
         stdout=subprocess.DEVNULL,
@@ -79,11 +81,10 @@ def photographs(server, own) -> Path:
 
 
 @pytest.fixture(scope="module")
-def alone(program, finished, photographs, tmp_path_factory) -> Path:
+def alone(finished, photographs, tmp_path_factory) -> Path:
     "What an inspection of the same files on this disk makes."
     out = tmp_path_factory.mktemp("alone") / "out"
-    done = program("inspect", photographs, "--run", finished, "--out", out, "--save-maps")
-    assert done.returncode == 1, done.stderr
+    assert inspect_paths([photographs], finished, out, save_maps=True, teller=QUIET) == 1
     return out
 
 
@@ -102,41 +103,39 @@ def same(out: Path, alone: Path, here: Path, there: str) -> None:
     assert len(pd.read_parquet(out / "inspections")) == len(tables[0])
 
 
-def test_photographs_of_a_store(program, finished, photographs, store, alone, tmp_path):
-    done = program("inspect", "s3://line/day", "--run", finished, "--out", tmp_path / "out", "--save-maps")
-    assert done.returncode == 1, done.stderr
-    assert "36 images, 1 of them not inspected" in done.stdout and "(notes.txt)" in done.stdout
-    assert "s3://line/day/lid/07 ñ#%.png: cannot be read as an image" in done.stdout
+def test_photographs_of_a_store(finished, photographs, store, alone, tmp_path, capsys):
+    assert inspect_paths(["s3://line/day"], finished, tmp_path / "out", save_maps=True) == 1
+    said = capsys.readouterr().out
+    assert "36 images, 1 of them not inspected" in said and "(notes.txt)" in said
+    assert "s3://line/day/lid/07 ñ#%.png: cannot be read as an image" in said
     same(tmp_path / "out", alone, photographs, "s3://line/day")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_out_in_a_store(program, finished, photographs, store, alone, workers, browser):
-    out = store / "results" / f"by {workers}"
-    out.parent.mkdir(exist_ok=True)
-    words = ("inspect", "s3://line/day", "--run", finished, "--out", f"s3://results/by {workers}")
-    words += ("--save-maps", "--workers", workers)
-    done = program(*words)
-    assert done.returncode == 1, done.stderr
-    assert f"s3://results/by {workers}/index.html" in done.stdout
+def test_out_in_a_store(finished, photographs, store, alone, workers, browser, capsys):
+    address, out = f"s3://results/by {workers}", store / "results" / f"by {workers}"
+    given = ["s3://line/day"], finished, address
+    assert inspect_paths(*given, save_maps=True, workers=workers) == 1
+    assert f"{address}/inspections.csv, {address}/index.html" in capsys.readouterr().out
     same(out, alone, photographs, "s3://line/day")
     kept = {p.name for p in out.iterdir() if p.is_file() or any(p.rglob("*.*"))}
     assert kept == {p.name for p in alone.iterdir()}
     page = browser.new_page()
     page.goto(out.joinpath("index.html").as_uri())
     page.wait_for_load_state("networkidle")
-    shown = "[...document.images].map(i => [i.complete && i.naturalWidth > 0, i.src])"
-    assert [src for whole, src in page.evaluate(shown) if not whole and "thumbs" in src] == []
+    shown = "[...document.images].map(i => [i.src, i.naturalWidth])"  # those out of sight have no width yet
+    pictures = {src: width for src, width in page.evaluate(shown) if "/thumbs/" in src}
+    assert len(pictures) == 35 and any(pictures.values())
+    assert all(Path(unquote(urlparse(src).path)).is_file() for src in pictures)
     page.close()
-    refused = program(*words)
-    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
-    assert f"s3://results/by {workers}: holds an inspection of 36 images; --resume adds" in refused.stderr
+    with pytest.raises(ValueError, match=f"^{address}: holds an inspection of 36 images; --resume adds"):
+        inspect_paths(*given, save_maps=True)
 
 
-def test_one_that_is_killed_is_gone_on_with(program, finished, photographs, store, alone):
-    out = store / "results" / "killed"
-    words = ("inspect", "s3://line/day", "--run", finished, "--out", "s3://results/killed", "--save-maps")
-    command = [Path(sys.executable).with_name("mvtec-xai"), *map(str, words), "--workers", "2"]
+def test_one_that_is_killed_is_gone_on_with(finished, photographs, store, alone):
+    out, given = store / "results" / "killed", (["s3://line/day"], finished, "s3://results/killed")
+    words = ("inspect", *given[0], "--run", finished, "--out", given[2], "--save-maps", "--workers", "2")
+    command = [Path(sys.executable).with_name("mvtec-xai"), *map(str, words)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not list(out.glob("shards/*.jsonl")):
         assert process.poll() is None
@@ -144,17 +143,24 @@ def test_one_that_is_killed_is_gone_on_with(program, finished, photographs, stor
     process.kill()
     process.wait()
     assert not (out / LINES).exists()
-    refused = program(*words)
-    assert refused.returncode == 2 and "stopped after" in refused.stderr and "--resume" in refused.stderr
-    before = {p: p.stat().st_mtime_ns for p in (out / "maps").rglob("*.npy")}
-    done = program(*words, "--resume")
-    assert done.returncode == 1, done.stderr
+    with pytest.raises(ValueError, match="^s3://results/killed: holds an inspection that was stopped after"):
+        inspect_paths(*given, save_maps=True)
+    with pytest.raises(ValueError, match="^s3://results/killed: was begun with .*save_maps True.*, not with"):
+        inspect_paths(*given, resume=True)
+    done = [json.loads(line)["name"] for f in out.glob("shards/*.jsonl") for line in f.open(encoding="utf-8")]
+    before = {
+        p: p.stat().st_mtime_ns
+        for n in done
+        for p in [(out / "thumbs" / n).with_suffix(".jpg")]
+        if p.exists()
+    }
+    assert inspect_paths(*given, save_maps=True, resume=True, teller=QUIET) == 1
     assert before and before == {p: p.stat().st_mtime_ns for p in before}, "what was finished was done again"
     same(out, alone, photographs, "s3://line/day")
     assert not list(out.glob("shards/*")) and not (out / f"{LINES}.part").exists()
-    again = program(*words[:1], "s3://line/day/washer/0?*.png", *words[2:], "--force")
-    assert again.returncode == 0, again.stderr
+    assert inspect_paths(["s3://line/day/washer/0?*.png"], *given[1:], force=True, teller=QUIET) == 0
     assert len(rows(out)) == 10 == len(list((out / "thumbs").rglob("*.jpg")))
+    assert not list(out.rglob("*.npy"))
 
 
 @pytest.mark.parametrize(
@@ -179,13 +185,23 @@ def test_one_that_is_killed_is_gone_on_with(program, finished, photographs, stor
         ({}, ("gs://line/day", "out"), "gs://: "),
     ],
 )
-def test_what_cannot_be_reached_is_told_at_once(program, photographs, store, tmp_path, change, words, told):
+def test_what_cannot_be_reached_is_told_at_once(
+    photographs, store, tmp_path, monkeypatch, change, words, told
+):
+    for name, value in change.items():
+        monkeypatch.setenv(name, value)
     images, out = (word.format(images=photographs) for word in words)
+    monkeypatch.chdir(tmp_path)
     began = time.monotonic()
-    done = program("inspect", images, "--run", tmp_path, "--out", out, env=os.environ | change, cwd=tmp_path)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
-    assert told in done.stderr and "Traceback" not in done.stderr
-    assert time.monotonic() - began < 60 and not (tmp_path / "out").exists()
+    with pytest.raises((ValueError, FileNotFoundError, ConnectionError, ModuleNotFoundError)) as caught:
+        inspect_paths([images], tmp_path / "no run", out)  # which is found out later
+    assert told in str(caught.value) and "\n" not in str(caught.value)
+    assert time.monotonic() - began < 20 and not (tmp_path / "out").exists()
+
+
+def test_it_is_told_in_one_line(program, store, tmp_path):
+    done = program("inspect", "s3://nobody/day", "--run", tmp_path, "--out", "out", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr == "mvtec-xai: s3://nobody/day: there is no such bucket\n"
 
 
 @pytest.mark.parametrize(
@@ -255,6 +271,21 @@ def test_thumbnails_of_a_large_inspection_are_packed_there_too(memory, monkeypat
     assert memory.find("/out/day/thumbs") == [] and len(memory.find("/out/day/gallery/thumbs")) == 2
     assert not set(first) - set(memory.find("/out/day/gallery/thumbs")) & set(memory.find("/out/day/gallery"))
     assert memory.cat_file(f"/out/day/{LINES}").count(b"\n") == 36
+
+
+def test_a_store_is_asked_for_many_at_the_same_time(memory, monkeypatch):
+    asked, most, own = [], [], memory.cat_file
+
+    def wait(place):
+        asked.append(place)
+        most.append(len(asked))
+        time.sleep(0.05)
+        asked.remove(place)
+        return own(place)
+
+    monkeypatch.setattr(memory, "cat_file", wait)
+    files = coming_images(Found(), ["memory://line/day/washer"])
+    assert len(list(judge(by_brightness(), files, "screw", batch=8))) == 18 == len(most) and max(most) > 8
 
 
 def test_an_object_that_goes_away_has_its_row(memory, monkeypatch, tmp_path):

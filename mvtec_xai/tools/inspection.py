@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..blocks.addresses import is_address, place_of
+from ..blocks.addresses import READERS, brought, is_address, place_of
 from ..blocks.interrupts import remembered_interrupts
 from ..blocks.locks import locked
 from ..blocks.runs import atomic_path
@@ -72,7 +72,10 @@ def judge(
 ) -> Iterator[Judged]:
     "Judge every file, in order."
     ahead, images = tee(files.items())
-    answers = pipeline.inspect_iter((path for path, _ in ahead), category, batch)
+    paths = (path for path, _ in ahead)
+    if isinstance(files, Coming) or is_address(next(iter(files), None)):
+        paths = threaded(brought, paths, 2 * batch, READERS)
+    answers = pipeline.inspect_iter(paths, category, batch)
     for (path, name), answer in zip(images, answers, strict=True):
         described = {}
         if isinstance(answer, Inspection) and answer.probability == answer.probability:  # stages were asked

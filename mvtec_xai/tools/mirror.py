@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['TOGETHER', 'MADE', 'PICTURES', 'Store', 'Mirror', 'Sending', 'Alone', 'Place', 'Here', 'place_at']
 
-# %% ../../nbs/tools/mirror.ipynb #f853f72d
-from collections.abc import Iterable, Iterator
+# %% ../../nbs/tools/mirror.ipynb #2ceb000e
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ from .outlines import PLAIN
 from .shards import SHARDS, cut, keep_shard, shard_file, take_shard
 from .workers import Hands, Workers
 
-# %% ../../nbs/tools/mirror.ipynb #55efa2a3
-TOGETHER = 32  # objects that are removed at once
+# %% ../../nbs/tools/mirror.ipynb #cce900d6
+TOGETHER = 32  # objects at once
 
 
 class Store:
@@ -41,30 +41,34 @@ class Store:
         start = len(self.address) + 1
         return [path[start:] for folder in folders for path in below(f"{self.address}/{folder}")]
 
-    def _pairs(self, names: Iterable[str]) -> tuple[list[str], list[str]]:
-        names = list(names)
-        return [str(self.folder / name) for name in names], [f"{self.place}/{name}" for name in names]
-
     def fetch(self, names: Iterable[str]) -> None:
         "Bring files here."
-        here, there = self._pairs(names)
-        self._do(lambda: here and self.system.get(there, here))
+        self._each(self._fetch, names)
+
+    def _fetch(self, name: str) -> None:
+        file = self.folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(self.system.cat_file(f"{self.place}/{name}"))
 
     def send(self, names: Iterable[str]) -> None:
         "Bring files there, each whole or not at all."
-        here, there = self._pairs(names)
-        self._do(lambda: here and self.system.put(here, there))
+        self._each(
+            lambda n: self.system.pipe_file(f"{self.place}/{n}", (self.folder / n).read_bytes()), names
+        )
 
     def remove(self, names: Iterable[str]) -> None:
         "Remove files there."
-        with ThreadPoolExecutor(TOGETHER) as pool:
-            self._do(lambda: list(pool.map(self.system.rm_file, self._pairs(names)[1])))
+        self._each(lambda name: self.system.rm_file(f"{self.place}/{name}"), names)
 
-    def _do(self, asked) -> None:
-        try:
-            asked()
-        except Exception as error:  # each store has its own kinds
-            raise failed(self.address, error) from error
+    def _each(self, work: Callable[[str], None], names: Iterable[str]) -> None:
+        "Do something with many files at once; ConnectionError at the first that fails."
+        with ThreadPoolExecutor(TOGETHER) as pool:
+            try:
+                for _ in pool.map(work, list(names)):
+                    pass
+            except Exception as error:  # each store has its own kinds
+                pool.shutdown(cancel_futures=True)
+                raise failed(self.address, error) from error
 
 # %% ../../nbs/tools/mirror.ipynb #48a2aae2
 MADE = ("thumbs", "gallery", "inspections")  # folders of which parts are replaced
@@ -99,7 +103,7 @@ class Mirror(Store):
         self.send([PART, *(["settings.json"] if (self.folder / "settings.json").is_file() else [])])
         self.remove(self.names(SHARDS))  # their lines are in it
 
-# %% ../../nbs/tools/mirror.ipynb #87053ac4
+# %% ../../nbs/tools/mirror.ipynb #36fa74df
 PICTURES = {"thumbs": ".jpg", "maps": ".npy", "masks": ".png", "expected": ".png", "differences": ".png"}
 
 
