@@ -39,7 +39,7 @@ def folders_above(path: str | Path) -> list[str]:
         return [folder.name for folder in PurePosixPath(path.partition("://")[2]).parents]
     return [folder.name for folder in Path(path).absolute().parents]
 
-# %% ../../nbs/blocks/addresses.ipynb #e07d6374
+# %% ../../nbs/blocks/addresses.ipynb #ca24de46
 CREDENTIALS = (  # one of them says who asks
     *("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"),
     *("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_METADATA_ENDPOINT", "AWS_SKIP_SIGNATURE"),
@@ -58,7 +58,8 @@ def _s3():
     from obstore.fsspec import FsspecStore
 
     unencrypted = any(os.environ.get(name, "").startswith("http://") for name in ENDPOINTS)
-    return FsspecStore("s3", client_options={"allow_http": unencrypted}, retry_config={"max_retries": 5})
+    options = {"client_options": {"allow_http": unencrypted}, "retry_config": {"max_retries": 5}}
+    return FsspecStore("s3", skip_instance_cache=True, **options)
 
 # %% ../../nbs/blocks/addresses.ipynb #d07679ba
 @lru_cache
@@ -153,7 +154,7 @@ def brought(path: str | Path) -> str | Path:
         path.content = held.getvalue()
     return path
 
-# %% ../../nbs/blocks/addresses.ipynb #29d6dbc4
+# %% ../../nbs/blocks/addresses.ipynb #c89b22e5
 def entries(address: str) -> list[dict]:
     "List a folder at an address: name and type, in order; empty where nothing is; ConnectionError if nobody lists it."
     system, place = reached(address)
