@@ -12,7 +12,7 @@ here = Path(__file__).parent
 parser = ConfigParser(delimiters=["="])
 parser.read(here / "settings.ini", encoding="utf-8")
 cfg = parser["DEFAULT"]
-EXTRAS = ("study", "app", "report", "semantic", "export", "cluster")
+EXTRAS = ("study", "app", "report", "semantic", "export", "cluster", "s3")
 extras = {name: cfg[f"{name}_requirements"].split() for name in (*EXTRAS, "dev", "reference")}
 
 

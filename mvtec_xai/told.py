@@ -9,6 +9,7 @@ __all__ = ['category_of', 'hinted_category', 'settle_category']
 from collections.abc import Sequence
 from pathlib import Path
 
+from .blocks.addresses import folders_above
 from .blocks.names import composed
 from .category import Recognised
 from .inspection import Inspection
@@ -21,7 +22,7 @@ def category_of(
     given: str | None = None,
 ) -> str:
     "Tell the category: as `given`, else the nearest folder above `path` with a known name; else ValueError."
-    named = [given] if given else [p.name for p in Path(path).absolute().parents] if path else []
+    named = [given] if given else folders_above(path) if path else []
     by_name = {composed(name): name for name in known}
     for name in named:
         if composed(name) in by_name:

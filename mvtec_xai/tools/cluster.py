@@ -23,6 +23,8 @@ import torch
 from distributed import get_worker
 from threadpoolctl import threadpool_limits
 
+from ..blocks.addresses import is_address
+from .listing import Coming
 from .members import Member, Members
 from .outlines import Outlining
 from .shards import SHARDS
@@ -88,7 +90,7 @@ def serve(setting: Setting, work: Callable, files: dict[Path, str], *how) -> lis
     "Do a shard in a worker; FileNotFoundError if it does not see a folder of the images."
     with _alone:
         prepare(setting)
-        for folder in {path.parent for path in files}:
+        for folder in {path.parent for path in files if not is_address(path)}:
             if not folder.is_dir():
                 raise unseen(folder)
         return work(files, *how)
@@ -96,7 +98,8 @@ def serve(setting: Setting, work: Callable, files: dict[Path, str], *how) -> lis
 # %% ../../nbs/tools/cluster.ipynb #614c7c8a
 def settle(files: dict[Path, str], out: Path, outlining: Outlining, run: Path, device: str | None) -> Setting:
     "Note what workers must know, and put into OUT what they look for."
-    here = Path("/") if all(path.is_absolute() for path in files) else Path.cwd()
+    listed = isinstance(files, Coming)  # which gives no path that begins here, and is gone through once
+    here = Path("/") if listed or all(path.is_absolute() for path in files) else Path.cwd()
     about = (
         Path(run).absolute(),
         device,

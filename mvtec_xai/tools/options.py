@@ -91,11 +91,23 @@ Authors = Annotated[
 ]
 
 # %% ../../nbs/tools/options.ipynb #d283fcc1
-Images = Annotated[list[Path], typer.Argument(help="Images, folders, or patterns such as 'day/*.png'.")]
+Images = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PATH",
+        help="Images, folders, patterns such as 'day/*.png', or addresses such as s3://BUCKET/day.",
+    ),
+]
 Pipeline = Annotated[
     Path, typer.Option(callback=A_RUN, help="Run folder of a finished reproduce, or a saved pipeline.")
 ]
-Out = Annotated[Path, typer.Option(help="Folder for inspections.csv, inspections.jsonl and index.html.")]
+Out = Annotated[
+    str,
+    typer.Option(
+        metavar="PATH",
+        help="Folder, or address, for inspections.csv, inspections.jsonl and index.html.",
+    ),
+]
 Category = Annotated[
     str | None, typer.Option(help="Of all images; default: their folder's name, else told from the image.")
 ]

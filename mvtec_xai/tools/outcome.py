@@ -61,8 +61,8 @@ class Teller:
     quiet: bool = False  # only of errors
     json: bool = False  # a line of JSON an image on standard output
 
-    def progress(self, images: Iterable, total: int) -> Iterable:
-        "Yield `images`, with a bar where a person sees it."
+    def progress(self, images: Iterable, total: int | None) -> Iterable:
+        "Yield `images`, with a bar where a person sees it; its goal is None where nobody knows it yet."
         return tqdm(images, total=total, desc="images", disable=self.quiet or None)
 
     def image(self, line: str) -> None:
@@ -70,14 +70,19 @@ class Teller:
         if self.json:
             print(line, flush=True)
 
-    def outcome(self, out: Path, files: int, failed: int, left_out: dict[Path, str]) -> None:
+    def outcome(self, out: Path, files: int, failed: int, left_out: dict[Path, str], shown=None) -> None:
         "Say how many images were inspected, why the first were not, and what was left out."
         errors = first_errors(out / LINES) if failed else []
-        places = f"{out / 'inspections.csv'}, {out / 'index.html'}"
+        places = ", ".join(_within(shown or out, name) for name in ("inspections.csv", "index.html"))
         summary = f"{counted(files, 'image')}, {failed} of them not inspected: {places}"
         said = errors if self.quiet else [summary, *errors, describe_left_out(left_out)]
         for line in filter(None, said):
             print(line, file=sys.stderr if self.quiet or self.json else sys.stdout)
+
+
+def _within(out: Path | str, name: str) -> str:
+    "What a file of OUT is called; OUT may be an address."
+    return f"{out}/{name}" if isinstance(out, str) else str(out / name)
 
 # %% ../../nbs/tools/outcome.ipynb #db59ff92
 def not_written(out: Path, error: OSError) -> str:
@@ -91,9 +96,10 @@ def not_written(out: Path, error: OSError) -> str:
     return f"{what}; {kept} images are kept; {remedy}"
 
 # %% ../../nbs/tools/outcome.ipynb #acb0ffa8
-def stoppable(inspecting: Callable[[], int], out: Path) -> int | None:
-    "What `inspecting` gives; None if it was stopped, which is told; RuntimeError for a disk that does not take more."
-    told = f"stopped; what is finished is in {out}, and the same command with --resume does the rest"
+def stoppable(inspecting: Callable[[], int], out: Path, shown: Path | str | None = None) -> int | None:
+    "What `inspecting` gives; None if it was stopped, which is told; RuntimeError for what does not take more."
+    kept = f"what is finished is in {shown or out}"
+    told = f"stopped; {kept}, and the same command with --resume does the rest"
     try:
         return inspecting()
     except KeyboardInterrupt:
@@ -101,6 +107,8 @@ def stoppable(inspecting: Callable[[], int], out: Path) -> int | None:
     except BrokenPipeError:  # as `head` leaves it
         print(f"nobody reads the output any more: {told}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
+    except ConnectionError as error:  # of an address
+        raise RuntimeError(f"{error}; {kept}, go on with --resume") from error
     except OSError as error:
         raise RuntimeError(not_written(out, error)) from error
     return None

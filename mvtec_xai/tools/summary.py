@@ -64,7 +64,12 @@ def atlas_from(out: Path, run: Path | None) -> str:
 
 # %% ../../nbs/tools/summary.ipynb #6ea555a9
 def summarise(
-    part: Path, out: Path, pipeline: InspectionPipeline, language: str = "en", coco: bool = False
+    part: Path,
+    out: Path,
+    pipeline: InspectionPipeline,
+    language: str = "en",
+    coco: bool = False,
+    beside: bool = True,  # does OUT stay where it is, so that its page may point at the run's atlas?
 ) -> int:
     "Write table and gallery from the lines of `part`; how many of them are errors."
     cards, near, unknown, header = Cards(part), {}, {}, columns(pipeline)
@@ -77,11 +82,11 @@ def summarise(
     write_parquet(part, header, out / "inspections")
     if coco:
         write_coco(part, out / "coco.json")
-    _write_page(cards, near, unknown, out, pipeline, language)
+    _write_page(cards, near, unknown, out, pipeline, language, beside)
     return cards.columns["verdict"].count("error")
 
 
-def _write_page(cards: Cards, near, unknown, out: Path, pipeline: InspectionPipeline, language: str) -> None:
+def _write_page(cards: Cards, near, unknown, out: Path, pipeline, language: str, beside: bool) -> None:
     "Write the gallery, with what the pipeline knows of types, of known defects and of their neighbourhood."
     known_by = pipeline.shared.classifiers.items()
     radii = {c: known.open_set_threshold for c, known in known_by}
@@ -89,5 +94,6 @@ def _write_page(cards: Cards, near, unknown, out: Path, pipeline: InspectionPipe
         cards.columns["group"][place] = group
     about = {"drawn": pipeline.shared.drawn, "types": {c: known.types for c, known in known_by}}
     about["known"] = save_known(near, known_places(pipeline.source), out, pipeline.shared.bits)
-    about |= {"fingerprint": fingerprint(read_lines(cards.lines)), "atlas": atlas_from(out, pipeline.source)}
+    about["fingerprint"] = fingerprint(read_lines(cards.lines))
+    about["atlas"] = atlas_from(out, pipeline.source) if beside else ""
     write_gallery(cards, out, language, **about)

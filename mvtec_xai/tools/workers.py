@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context, parent_process
+from operator import length_hint
 from pathlib import Path
 
 from ..blocks.carried import need_extra
@@ -25,7 +26,7 @@ from ..inspection import InspectionError
 from ..pipeline import BATCH, InspectionPipeline
 from .inspection import Judged, finish
 from .outlines import PLAIN, Outlining
-from .shards import cut, keep_shard, shard_file, take_shard
+from .shards import MANY, cut, keep_shard, shard_file, take_shard
 
 # %% ../../nbs/tools/workers.ipynb #dea519cf
 _worker: dict[str, InspectionPipeline] = {}
@@ -97,6 +98,7 @@ class Duty:
     run: str | Path  # whose pipeline they load
     device: str | None = None  # as for `from_pretrained`
     work: Callable = inspect_shard  # what they do with a shard
+    kept: Callable[[Path], Path] = lambda shard: shard  # is told of each finished shard
     over: threading.Event = field(default_factory=threading.Event)  # nobody waits for a worker any more
 
 # %% ../../nbs/tools/workers.ipynb #189a8873
@@ -118,7 +120,7 @@ class Hands(Duty):
         "Yield the lines of all files, in order, each once its shard is a file; when one stops, finished shards stay files."
         out = Path(out).absolute()
         shards, how = enumerate(cut(files, self.count, batch)), (out, category, save_maps, batch, outlining)
-        most = max(1, min(self.begin(files, out, outlining), -(-len(files) // batch)))
+        most = max(1, min(self.begin(files, out, outlining), -(-length_hint(files, MANY) // batch)))
         with ThreadPoolExecutor(most) as hands:
             done = (hands.submit(self.attend, k, shard, how) for k, shard in shards)
             try:
@@ -133,7 +135,7 @@ class Hands(Duty):
         "Have a shard done, and keep its lines as the file that is returned."
         with self.worker(number) as worker:
             keep_shard(file := shard_file(how[0], number), worker.do(files, *how))
-        return file
+        return self.kept(file)
 
 # %% ../../nbs/tools/workers.ipynb #ce017679
 class Workers(Hands):
