@@ -151,6 +151,19 @@ def test_settings_that_keep_parameters_and_what_is_folded():
     assert settings["DEFAULT"]["update_pyproject"] == "False"
 
 
+def test_phases_begin_with_their_story():
+    "In JupyterLab, where cells that set up are folded."
+    for name in find_phases(ROOT / "nbs"):
+        cells = nbformat.read(ROOT / "nbs" / f"{name}.ipynb", 4).cells
+        sets_up = [
+            c
+            for c in cells
+            if c.source.startswith("#| default_exp") or "parameters" in c.metadata.get("tags", [])
+        ]
+        assert len(sets_up) == 2
+        assert all(c.metadata.get("jupyter", {}).get("source_hidden") for c in sets_up), name
+
+
 def test_nothing_of_this_machine_is_tracked():
     tracked = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True

@@ -11,6 +11,7 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pooch
 import requests
@@ -59,7 +60,8 @@ def fetch(
         if pooch.file_hash(str(target)) == sha256:
             return target
         found = f"its sha256 is not {sha256[:12]}..., so it is another file or damaged"
-        raise ValueError(f"{target}: {found}; remove it and try again")
+        remedy = "remove it and try again" if urls else "name another one"
+        raise ValueError(f"{target}: {found}; {remedy}")
     if not urls:
         raise FileNotFoundError(f"{target}: no such archive")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -78,12 +80,22 @@ def _try(url: str, target: Path, sha256: str, timeout: float) -> str:
     try:
         resume(url, part, timeout)
     except requests.RequestException as error:
-        return f"{url}: {error}"
+        return f"{urlsplit(url).hostname}: {_in_short(error)}"
     if pooch.file_hash(str(part)) == sha256:
         part.replace(target)
         return ""
     part.unlink()
     return f"{url}: the file has another sha256 than expected"
+
+# %% ../../nbs/blocks/download.ipynb #3971d44b
+def _in_short(error: requests.RequestException) -> str:
+    "What went wrong, without the address and the library's own trail."
+    if error.response is not None:
+        return f"{error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    cause = error.args[0] if error.args else error
+    return str(getattr(cause, "reason", cause)).split(": ", 1)[-1]
 
 # %% ../../nbs/blocks/download.ipynb #cell014
 def extract_archive(

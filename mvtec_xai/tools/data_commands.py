@@ -50,6 +50,7 @@ def data_check(root: Annotated[Path, typer.Argument(help="Folder of the categori
         print(f"{problem.problem}: {problem.path} {problem.detail}".rstrip())
     notes = int(found.problem.isin(NOTES).sum())
     problems = len(found) - notes
-    print(f"{problems or 'no'} problems" + (f", {notes} notes" if notes else ""))
+    said = f"{problems or 'no'} problem{'s' * (problems != 1)}"
+    print(said + (f", {notes} note{'s' * (notes != 1)}" if notes else ""))
     if problems:
         raise typer.Exit(1)
