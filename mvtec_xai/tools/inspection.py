@@ -194,13 +194,7 @@ def inspect_paths(
             category_of(None, pipeline.categories, category)
         through = place.through(_through(workers, cluster, run, device))
         options |= {"outlining": outlining, "through": through, "beside": place.beside}
-        given = pipeline, files, place.folder, category, save_maps
-        failed = stoppable(lambda: inspect_files(*given, **options), place.folder, place.shown)
-        place.end()
-        if failed is not None:
-            number = files.number if isinstance(files, Coming) else len(files)
-            teller.outcome(place.folder, number, failed, left_out, place.shown)
-    return 130 if failed is None else int(failed > 0)
+        return _inspect(place, pipeline, files, left_out, (category, save_maps), options)
 
 # %% ../../nbs/tools/inspection.ipynb #c79ba664
 def _images(paths: Sequence[str | Path]) -> tuple[Images | Coming, dict[Path, str]]:
@@ -210,6 +204,17 @@ def _images(paths: Sequence[str | Path]) -> tuple[Images | Coming, dict[Path, st
     return coming_images(found, addresses) if addresses else named_images(found, paths), found.left_out
 
 
+def _inspect(place, pipeline: InspectionPipeline, files, left_out, how: tuple, options: dict) -> int:
+    "Inspect into a place, and say how that ended, as `inspect_paths` does."
+    given = pipeline, files, place.folder, *how
+    failed = stoppable(lambda: inspect_files(*given, **options), place.folder, place.shown)
+    place.end()
+    if failed is not None:
+        number = files.number if isinstance(files, Coming) else len(files)
+        options["teller"].outcome(place.folder, number, failed, left_out, place.shown)
+    return 130 if failed is None else int(failed > 0)
+
+# %% ../../nbs/tools/inspection.ipynb #e0a10e22
 def _place(*asked):
     "OUT, wherever it is."
     from mvtec_xai.tools.mirror import place_at  # it imports this module

@@ -108,6 +108,8 @@ Out = Annotated[
         help="Folder, or address, for inspections.csv, inspections.jsonl and index.html.",
     ),
 ]
+
+# %% ../../nbs/tools/options.ipynb #2219406d
 Category = Annotated[
     str | None, typer.Option(help="Of all images; default: their folder's name, else told from the image.")
 ]

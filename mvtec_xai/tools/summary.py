@@ -85,7 +85,7 @@ def summarise(
     _write_page(cards, near, unknown, out, pipeline, language, beside)
     return cards.columns["verdict"].count("error")
 
-
+# %% ../../nbs/tools/summary.ipynb #5775bf0d
 def _write_page(cards: Cards, near, unknown, out: Path, pipeline, language: str, beside: bool) -> None:
     "Write the gallery, with what the pipeline knows of types, of known defects and of their neighbourhood."
     known_by = pipeline.shared.classifiers.items()
