@@ -108,7 +108,7 @@ def served(request, finished, tmp_path_factory):
         address = process.stdout.readline().split()[0]
         yield address, Words(request.param), calls
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
 
 
 @pytest.fixture
