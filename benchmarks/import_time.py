@@ -24,6 +24,8 @@ STATEMENTS = {
 }
 WRONG = {  # commands that are refused
     "inspect, no such run": ("inspect", "photographs", "--run", "nowhere", "--out", "nowhere"),
+    "inspect, no such image": ("inspect", "nowhere.png", "--run", ".", "--out", "nowhere"),
+    "inspect, no such language": ("inspect", ".", "--run", ".", "--out", "nowhere", "--language", "xx"),
     "learn, no such folder": ("learn", "nowhere", "--out", "nowhere"),
     "app, no such run": ("app", "--run", "nowhere"),
     "reproduce, no such category": ("reproduce", "--categories", "banana"),

@@ -7,7 +7,7 @@ __all__ = ['A_RUN', 'Categories', 'Data', 'Backbone', 'Weights', 'ImageSize', 'T
            'Pdf', 'Day', 'Authors', 'Images', 'Pipeline', 'Out', 'Category', 'SaveMaps', 'Resume', 'Force',
            'PageLanguage', 'Device', 'Json', 'Quiet', 'Port', 'Host', 'SaveMasks', 'SaveExpected', 'Coco', 'MmPerPixel',
            'IgnoreBelow', 'InWorkers', 'OfCluster', 'Lessons', 'NewPipeline', 'OlderPipeline', 'NameOf', 'Feedback',
-           'MarkedIn', 'Replace', 'flag', 'there', 'with_extra']
+           'MarkedIn', 'Replace', 'flag', 'there', 'all_there', 'with_extra']
 
 # %% ../../nbs/tools/options.ipynb #2c9b2ceb
 from collections.abc import Callable
@@ -17,7 +17,9 @@ from typing import Annotated
 import typer
 
 from ..blocks.carried import need_extra
-from ..blocks.languages import languages
+from ..blocks.addresses import is_address
+from ..blocks.languages import known_language, languages
+from .files import places_of
 
 # %% ../../nbs/tools/options.ipynb #f703c362
 def flag(name: str, about: str, **others) -> typer.models.OptionInfo:
@@ -34,6 +36,14 @@ def there(lack: str) -> Callable:
         return folder
 
     return check
+
+
+def all_there(paths: list[str]) -> list[str]:
+    "Check paths and patterns; FileNotFoundError for one that names nothing. Addresses are asked later."
+    for path in paths:
+        if not is_address(path):
+            places_of(path)
+    return paths
 
 
 A_RUN = there("no such run folder; make one with `mvtec-xai reproduce --run {}`")
@@ -94,6 +104,7 @@ Authors = Annotated[
 Images = Annotated[
     list[str],
     typer.Argument(
+        callback=all_there,
         metavar="PATH",
         help="Images, folders, patterns such as 'day/*.png', or addresses such as s3://BUCKET/day.",
     ),
@@ -116,7 +127,7 @@ Category = Annotated[
 SaveMaps = Annotated[bool, flag("--save-maps", "Also the anomaly maps, as OUT/maps/*.npy.")]
 Resume = Annotated[bool, flag("--resume", "Keep what OUT holds, inspect only what is not in it yet.")]
 Force = Annotated[bool, flag("--force", "Replace what OUT holds.")]
-PageLanguage = Annotated[str, typer.Option(help=f"Of the page: {THESE}.")]
+PageLanguage = Annotated[str, typer.Option(callback=known_language, help=f"Of the page: {THESE}.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; default: the GPU if there is one.")]
 Json = Annotated[bool, flag("--json", "Each finished image as a line of JSON on stdout.")]
 Quiet = Annotated[bool, flag("--quiet", "Say nothing but errors.")]
