@@ -16,6 +16,21 @@ def test_help_does_not_wait_for_torch():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+def test_inference_imports_no_library_of_the_study():
+    study = (
+        "sklearn",
+        "lightning",
+        "seaborn",
+        "pytorch_metric_learning",
+        "pytorch_grad_cam",
+        "umap",
+        "babel",
+    )
+    code = f"import sys; from mvtec_xai import InspectionPipeline; print([m for m in {study} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize(
     "words, says",
     [

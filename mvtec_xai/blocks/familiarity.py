@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .evaluation import rate_with_interval
 from .memory import BANKS
 
 # %% ../../nbs/blocks/familiarity.ipynb #920a8fb9
@@ -40,6 +39,8 @@ def evaluate_familiarity(
     table: pd.DataFrame,  # category, kind (good, defective or another category), refused
 ) -> pd.DataFrame:
     "Count refusals by kind, a row a kind, with 95 % intervals."
+    from mvtec_xai.blocks.evaluation import rate_with_interval  # inference needs none of it
+
     rows = []
     for kind, own in table.groupby("kind", sort=False):
         count = int(own.refused.sum())
