@@ -51,7 +51,7 @@ class There:
                 pool.shutdown(cancel_futures=True)
                 raise failed(self.address, error) from error
 
-# %% ../../nbs/tools/mirror.ipynb #5e408ceb
+# %% ../../nbs/tools/mirror.ipynb #7cdd5d55
 class Store(There):
     "Files of a folder, brought from an address and to it."
 
@@ -74,7 +74,7 @@ class Store(There):
         "Remove files there."
         self._each(lambda name: self.system.rm_file(f"{self.place}/{name}"), names)
 
-# %% ../../nbs/tools/mirror.ipynb #48a2aae2
+# %% ../../nbs/tools/mirror.ipynb #da70a3c1
 MADE = ("thumbs", "gallery", "inspections")  # folders of which parts are replaced
 
 
@@ -96,16 +96,7 @@ class Mirror(Store):
         self.send([probe.name])
         self.remove([probe.name])
         probe.unlink()
-        if force:
-            self.remove([name for name in self.names() if name in FILES])
-            self.remove(self.names(*FOLDERS))
-
-    def begin(self) -> None:
-        "Mark that an inspection has begun, with the lines that are known already."
-        (self.folder / PART).touch()
-        self.begun = True
-        self.send([PART, *(["settings.json"] if (self.folder / "settings.json").is_file() else [])])
-        self.remove(self.names(SHARDS))  # their lines are in it
+        self.force = force
 
 # %% ../../nbs/tools/mirror.ipynb #0c412e81
 PICTURES = {"thumbs": ".jpg", "maps": ".npy", "masks": ".png", "expected": ".png", "differences": ".png"}
@@ -148,7 +139,7 @@ class Alone(Sending):
         for file in threaded(self.keep, finished(), 2):
             yield from take_shard(file)
 
-# %% ../../nbs/tools/mirror.ipynb #bf1b06e0
+# %% ../../nbs/tools/mirror.ipynb #479478ec
 class Through(Alone):
     "What stands in place of `finish`."
 
@@ -161,6 +152,15 @@ class Through(Alone):
         if hands is not None:
             hands.kept = self.keep
         return lambda *asked: self._begun(hands or self.alone, asked)
+
+    def begin(self) -> None:
+        "Mark that an inspection has begun, with the lines that are known already; `force` removes what was there."
+        (self.folder / PART).touch()
+        self.begun = True
+        if self.force:
+            self.remove([*(name for name in self.names() if name in FILES), *self.names(*FOLDERS)])
+        self.send([PART, *(["settings.json"] if (self.folder / "settings.json").is_file() else [])])
+        self.remove(self.names(SHARDS))  # their lines are in it
 
     def _begun(self, work, asked: tuple) -> Iterator[str]:
         self.begin()
@@ -192,7 +192,7 @@ class Place(Through):
         except ConnectionError as error:
             raise RuntimeError(f"{error}; what is finished is kept, go on with --resume") from error
 
-# %% ../../nbs/tools/mirror.ipynb #3c0a45f6
+# %% ../../nbs/tools/mirror.ipynb #e505679c
 @dataclass
 class Here:
     "OUT as a folder of this machine."
@@ -212,7 +212,7 @@ class Here:
     def end(self) -> None:
         "Everything is there."
 
-
+# %% ../../nbs/tools/mirror.ipynb #55f13753
 @contextmanager
 def place_at(out: str | Path, resume: bool, force: bool, settings: dict) -> Iterator[Here | Place]:
     "Yield OUT, wherever it is; what is said of the folder that stands for an address is said of the address."
