@@ -99,7 +99,7 @@ def places_of(given: str | Path) -> list[Path]:
         raise FileNotFoundError(f"{given}: no such file or folder")
     return places
 
-
+# %% ../../nbs/tools/files.ipynb #a1db7e32
 def search_images(paths: Sequence[str | Path]) -> Found:
     "Search `paths` for images, in order; FileNotFoundError for one that is not there."
     found = Found()
