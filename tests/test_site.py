@@ -173,7 +173,8 @@ def examples() -> dict[str, list[str]]:
 
 
 def test_every_command_has_examples_that_can_be_given(monkeypatch):
-    monkeypatch.setattr(Path, "is_dir", lambda self: True)  # the folders that they name
+    for there in ("is_dir", "exists"):
+        monkeypatch.setattr(Path, there, lambda self: True)  # what they name
     found, shown = commands(), examples()
     assert set(found) == set(shown)
     for name, lines in shown.items():
