@@ -19,7 +19,6 @@ import typer
 from ..blocks.carried import need_extra
 from ..blocks.addresses import is_address
 from ..blocks.languages import known_language, languages
-from .files import places_of
 
 # %% ../../nbs/tools/options.ipynb #f703c362
 def flag(name: str, about: str, **others) -> typer.models.OptionInfo:
@@ -40,6 +39,8 @@ def there(lack: str) -> Callable:
 
 def all_there(paths: list[str]) -> list[str]:
     "Check paths and patterns; FileNotFoundError for one that names nothing. Addresses are asked later."
+    from mvtec_xai.tools.files import places_of  # no other command needs a library for images
+
     for path in paths:
         if not is_address(path):
             places_of(path)
