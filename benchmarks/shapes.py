@@ -8,14 +8,15 @@ A category whose images are not square is learned three ways, with the frozen ne
 
 Each is scored on the test folder: from good parts alone; from 1, 3, 5 defects as well, and from all of them. Defects and good test
 images are dealt into folds, so that nothing judges an image that it has learned from. Pixel measures are of the tiles or squares laid back
-on the image. The table is shapes.csv. Half an hour of one core, less with `--good 60`, which draws so many good images from
-each folder; all defects take part in any case.
+on the image. The table is shapes.csv; shapes_paired.csv compares the shapes two by two on the same images. Half an hour of one core,
+less with `--good 60`, which draws so many good images from each folder; all defects take part in any case.
 
     .venv/bin/python benchmarks/shapes.py --images ../shared/kolektor_sdd/commutator --run runs/full --out runs/full/reference
 """
 
 import argparse
 import time
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from mvtec_xai.blocks.masks import marked_pixels
 from mvtec_xai.blocks.photographs import read_image, resize_image
 from mvtec_xai.blocks.runs import atomic_path, read_json
 from mvtec_xai.classifier import HeadConfig, describe_images, load_extractor, score_maps, train_heads
+from mvtec_xai.generalisation import compare_scores
 from mvtec_xai.good_parts import GoodPartsConfig, fit_good_parts
 from mvtec_xai.gradcam import explain_heads, upsample
 from mvtec_xai.tools.learn import index_folder
@@ -116,15 +118,15 @@ def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
     return (share > 127 if (share > 127).any() else share > 0).astype(np.uint8)
 
 
-def measure(squares: Squares, logit: np.ndarray, maps: np.ndarray, seed: int) -> dict:
-    "Image AUROC with its interval, pixel AUROC and pixel average precision, on the test folder."
+def measure(squares: Squares, logit: np.ndarray, maps: np.ndarray, seed: int) -> tuple[dict, np.ndarray]:
+    "Image AUROC with its interval, pixel AUROC and pixel average precision, on the test folder; the scores of its images."
     own = np.flatnonzero(squares.images.folder == "test")
     label, score = squares.images.label.to_numpy()[own], squares.by_image(logit)[own]
     truth = np.concatenate([squares.truth[k][::ROUGHER, ::ROUGHER].ravel() for k in own])
     heat = np.concatenate([squares.laid_back(maps, k)[::ROUGHER, ::ROUGHER].ravel() for k in own])
     row = auroc_with_interval(label, score, squares.images.defect.to_numpy()[own], seed)
     pixels = {"pixel_auroc": roc_auc_score(truth, heat), "pixel_ap": average_precision_score(truth, heat)}
-    return {"images": len(own), "defects": int(label.sum())} | row | pixels
+    return {"images": len(own), "defects": int(label.sum())} | row | pixels, score
 
 
 def from_good_parts(extractor, squares: Squares, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -155,6 +157,16 @@ def from_defects(examples, squares: Squares, count: int, folds: int, seed: int):
     return logit, maps
 
 
+def compare(images: pd.DataFrame, scores: dict[str, dict[str, np.ndarray]], seed: int) -> pd.DataFrame:
+    "The image AUROC of the shapes two by two, on the same test images, for each thing to learn from."
+    tested, rows = images[images.folder == "test"].assign(category="part"), []
+    for what, by_shape in scores.items():
+        table = tested.assign(**by_shape)
+        pairs = [compare_scores(table, *pair, seed) for pair in combinations(by_shape, 2)]
+        rows += [{"learned from": what, "images": len(table), "seed": seed} | pair for pair in pairs]
+    return pd.DataFrame(rows)
+
+
 def draw_good(images: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
     "All defects, and `count` good images of each folder; 0: all."
     shuffled = images.sample(frac=1, random_state=seed)
@@ -183,23 +195,27 @@ def main() -> None:
         index_folder(args.images, "part"),
     )
     images = draw_good(images, args.good, args.seed)
-    rows = []
+    rows, scores = [], {}  # what was learned from, to a score of each test image for each shape
     for shape in args.shapes:
         start, squares = time.perf_counter(), Squares(images, shape, size)
         about = {"shape": shape, "squares": len(squares.index) // len(images), "seed": args.seed}
-        found = measure(squares, *from_good_parts(extractor, squares, args.seed), args.seed)
-        rows.append({**about, "learned from": "good parts only", **found})
+        ways = {"good parts only": from_good_parts(extractor, squares, args.seed)}
         passed = squares.squares, squares.masks, squares.index, "part", Augmentation()
         examples = make_examples(extractor, *passed, views=1, patches=1000, seed=args.seed)
         for count in COUNTS:
-            answers = from_defects(examples, squares, count, args.folds, args.seed)
             what = f"good parts, {count or 'all'} defects, masks"
-            rows.append({**about, "learned from": what, **measure(squares, *answers, args.seed)})
+            ways[what] = from_defects(examples, squares, count, args.folds, args.seed)
+        for what, answers in ways.items():
+            row, scores.setdefault(what, {})[shape] = measure(squares, *answers, args.seed)
+            rows.append({**about, "learned from": what, **row})
         rows[-1]["seconds"] = round(time.perf_counter() - start)
         print(pd.DataFrame(rows[-1 - len(COUNTS) :]).round(3).to_string(), flush=True)
+    tables = {"shapes": pd.DataFrame(rows), "shapes_paired": compare(images, scores, args.seed)}
     args.out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(args.out / "shapes.csv") as path:
-        pd.DataFrame(rows).to_csv(path, index=False, float_format="%.6g")
+    for name, table in tables.items():
+        with atomic_path(args.out / f"{name}.csv") as path:
+            table.to_csv(path, index=False, float_format="%.6g")
+    print(tables["shapes_paired"].round(3).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ PROFILES = {
             "side": 224,
             "type_steps": 120,
         },
-        "12_generative": {"studied": 0, "steps": 250},
+        "12_generative": {"studied": 0, "steps": 1000},
         "13_semantic": {"steps": 60, "clip": 1, "vectors": 1000000},
     },
 }
