@@ -136,10 +136,12 @@ def variational_loss(
 BATCH = 2  # images a step
 
 
-def batches_of(maps: Sequence[Tensor], pictures: Tensor, steps: int, seed: int) -> DataLoader:
-    "Draw `steps` batches of `BATCH`: maps and pictures."
+def batches_of(
+    maps: Sequence[Tensor], pictures: Tensor, steps: int, seed: int, batch: int = BATCH
+) -> DataLoader:
+    "Draw `steps` batches: maps and pictures."
     data = TensorDataset(*maps, pictures)
-    return make_loader(data, BATCH, np.ones(len(data)), BATCH * steps, seed)
+    return make_loader(data, batch, np.ones(len(data)), batch * steps, seed)
 
 
 def train_vae(
@@ -148,6 +150,7 @@ def train_vae(
     steps: int,
     seed: int = 0,
     weight: float = 1e-4,  # of the divergence, at last
+    batch: int = BATCH,
 ) -> Generator:
     "Train a VAE; it comes back in evaluation mode, on the CPU."
     torch.manual_seed(seed)
@@ -157,7 +160,7 @@ def train_vae(
         *maps, pictures = batch
         return variational_loss(vae, maps, pictures, weight * min(1.0, 2 * next(step) / steps))
 
-    return fit(vae, loss, batches_of(maps, pictures, steps, seed), 3e-3, weight_decay=1e-4)
+    return fit(vae, loss, batches_of(maps, pictures, steps, seed, batch), 3e-3, weight_decay=1e-4)
 
 # %% ../nbs/12_generative.ipynb #472a76d8
 def save_generator(folder: str | Path, category: str, kind: str, generator: Generator) -> None:

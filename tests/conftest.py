@@ -45,7 +45,7 @@ TINY = {
         "side": 64,
         "type_steps": 3,
     },
-    "12_generative": {"studied": 0, "steps": 3},
+    "12_generative": {"studied": 0, "steps": 12},
     "13_semantic": {"steps": 2, "shots": [1], "vectors": 1000},
     "14_generalisation": {
         "shots": [1],

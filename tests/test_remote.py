@@ -297,16 +297,16 @@ def test_an_object_that_goes_away_has_its_row(memory, monkeypatch, tmp_path):
 
 
 def test_a_store_that_is_lost_loses_nothing(memory, monkeypatch):
-    sent = mirror.Store.send
+    sent = mirror.send
 
-    def send(place, names):
+    def send(remote, names):
         names = list(names)
         if "shards/00000002.jsonl" in names:
-            raise ConnectionError(f"{place.address}: nobody answers")
-        sent(place, names)
+            raise ConnectionError(f"{remote.address}: nobody answers")
+        sent(remote, names)
 
     monkeypatch.setattr(shards, "LONGEST", 4)
-    monkeypatch.setattr(mirror.Store, "send", send)
+    monkeypatch.setattr(mirror, "send", send)
     with pytest.raises(ConnectionError, match="nobody answers"):
         inspected("memory://out/day")
     monkeypatch.undo()
