@@ -29,9 +29,9 @@ figures: $(STAMP)  ## renew the figures of the repository, which the site shows 
 test: $(STAMP)  ## set up, then run all that CI checks (40 to 55 minutes on two cores)
 	$(BIN)/ruff check .
 	$(BIN)/python .ci/in_step.py
-	$(BIN)/mvtec-xai reproduce --profile sample --categories bottle,metal_nut,screw --run $(TEST_RUN)
 	@# what the notebooks and tests write aside goes when they end
-	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && export TMPDIR="$$scratch" && \
+	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT INT TERM && export TMPDIR="$$scratch" && \
+	  $(BIN)/mvtec-xai reproduce --profile sample --categories bottle,metal_nut,screw --run $(TEST_RUN) && \
 	  $(BIN)/nbdev_test --n_workers 2 --skip_file_re '^[0-9][0-9]_' && \
 	  $(BIN)/pytest -q tests
 

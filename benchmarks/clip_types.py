@@ -1,10 +1,11 @@
 """Does CLIP see what tells types of defects apart, or that a type is unknown?
 
 Phase 04 names a defect by what the detector's frozen network shows of it. Phase 13 keeps beside that what CLIP sees: of the image, of a
-square around the region, and of the patches within it. Here types are named from either and from both, by logistic regression and by
-prototypes of whitened features, out-of-fold and with the regions of phase 04; and each type is left out in turn, to see whether distances
-from the prototypes tell that it is unknown. A row for each of these ways: accuracy, mean of the categories; McNemar's exact test against
-phase 04's SupCon on the same images; AUROC of the unknown. Nothing is chosen by it. A minute on one core.
+square around the region, and of the patches within it; the detector's closer look is not there. Here types are named from either and from
+both, by logistic regression and by prototypes of whitened features, out-of-fold and with the regions of phase 04; and each type is left
+out in turn, to see whether distances from the prototypes tell that it is unknown.
+A row for each of these ways: accuracy, mean of the categories; McNemar's exact test against phase 04's SupCon on the same images; AUROC
+of the unknown. Nothing is chosen by it. A minute on one core.
 
     .venv/bin/python benchmarks/clip_types.py --run runs/full --out runs/full/reference
 """
@@ -17,7 +18,7 @@ import pandas as pd
 import torch
 
 from mvtec_xai.blocks.evaluation import compare_right
-from mvtec_xai.blocks.runs import atomic_path, read_table, read_tensors
+from mvtec_xai.blocks.runs import atomic_path, read_json, read_table, read_tensors
 from mvtec_xai.new_types import evaluate_unknown, leave_type_out
 from mvtec_xai.type_study import KnownDefects, TypeMethod, cross_fit_types
 
@@ -61,6 +62,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the table")
     args = parser.parse_args()
     kept, named = args.run / "13_semantic", read_table(args.run / "04_contrastive" / "types.parquet")
+    if not read_json(kept / "config.json")["clip"]:
+        parser.error(
+            f"{kept}: was run without CLIP; run phase 13 again with `clip` 1, as `--profile full` does"
+        )
     named = named[(named.region == "heatmap") & (named.method == "supcon")]
     listed, numbers = read_table(kept / "features.parquet"), read_tensors(kept / "features.safetensors")
     names = zip(listed.image_id, listed.region, strict=True)
@@ -73,7 +78,8 @@ def main() -> None:
         for method in METHODS:
             answers = pd.concat([cross_fit_types(own, method, "heatmap")[0] for own in known])
             right = (answers.predicted == answers.defect).set_axis(answers.image_id)
-            row = {"seen by": seen_by, "method": method.name, "images": len(right)}
+            row = {"seen by": seen_by, "method": method.name, "learned from": "good parts, types, masks"}
+            row["images"] = len(right)
             row["accuracy"] = right.groupby(answers.category.to_numpy()).mean().mean()
             row |= compare_right(right.to_numpy(), ours[right.index].to_numpy())
             if method.name == "whitened":
