@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
+import obstore
 import pandas as pd
 import pytest
 from test_inspection import by_brightness
@@ -317,3 +318,28 @@ def test_a_store_that_is_lost_loses_nothing(memory, monkeypatch):
     assert inspected("memory://out/day", resume=True) == 1
     lines = memory.cat_file(f"/out/day/{LINES}").decode().splitlines()
     assert len({json.loads(line)["path"] for line in lines}) == len(lines) == 36
+
+
+def test_a_heap_of_objects_goes_to_work_as_it_is_listed(store, monkeypatch):
+    heap = store / "line" / "heap"
+    (heap / "7").mkdir(parents=True)
+    names = sorted([f"{k:04}.png" for k in range(2500)] + ["7/8.png"])
+    for name in names:
+        (heap / name).touch()
+    given, listed = [], obstore.list
+
+    def counted(*asked, **how):
+        for part in listed(*asked, **how):
+            given.append(len(part))
+            yield part
+
+    monkeypatch.setattr(obstore, "list", counted)
+    images = iter(coming_images(Found(), ["s3://line/heap"]).items())
+    assert next(images) == ("s3://line/heap/0000.png", "0000.png") and given == [1000]
+    assert [name for _, name in images] == names[1:] and sum(given) == len(names)
+
+
+def test_an_object_that_marks_a_folder_is_no_image(store, monkeypatch):
+    keys = ["day", "day/lid", "day/lid/1.png", "day/none.png", "day/z.txt"]
+    monkeypatch.setattr(obstore, "list", lambda *_, **__: [[{"path": key} for key in keys]])
+    assert list(addresses.below("s3://line/day")) == [f"s3://line/{key}" for key in keys[2:]]

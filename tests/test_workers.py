@@ -12,7 +12,9 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from unittest import mock
+from uuid import uuid4
 
+import fsspec
 import psutil
 import pytest
 from distributed import LocalCluster
@@ -21,7 +23,7 @@ from mvtec_xai.pipeline import InspectionPipeline
 from mvtec_xai.tools import members
 from mvtec_xai.tools.cluster import Cluster
 from mvtec_xai.tools.files import find_images, named_images, search_images
-from mvtec_xai.tools.inspection import inspect_files
+from mvtec_xai.tools.inspection import inspect_files, inspect_paths
 from mvtec_xai.tools.outcome import LINES, Teller, read_lines
 from mvtec_xai.tools.shards import SHARDS
 from mvtec_xai.tools.workers import AHEAD, Workers, inspect_shard
@@ -237,6 +239,39 @@ def test_names_of_images_may_begin_here(alone, finished, cluster, images, tmp_pa
     inspect_files(pipeline, files, tmp_path, batch=2, teller=QUIET, through=through)
     assert [row["path"] for row in rows(tmp_path)] == [str(path) for path in files]
     assert [row["verdict"] for row in rows(tmp_path)[:5]] == [row["verdict"] for row in expected[:5]]
+
+
+class Apart(Cluster):
+    "A cluster whose workers do not see OUT."
+
+    def begin(self, *asked) -> int:
+        number = super().begin(*asked)
+        self.setting.sign.rename(self.setting.sign.with_suffix(".hidden"))
+        return number
+
+    def end(self) -> None:
+        self.setting.sign.with_suffix(".hidden").rename(self.setting.sign)
+        super().end()
+
+
+def test_pictures_come_back_from_workers_that_do_not_see_out(alone, finished, cluster, tmp_path):
+    pipeline, files, expected = alone
+    through, out = Apart(cluster.scheduler_address, finished), tmp_path / "out"
+    assert inspect_files(pipeline, files, out, batch=2, teller=QUIET, through=through) == 1
+    assert rows(out) == expected
+    assert len(list((out / "thumbs").rglob("*.jpg"))) == 15 and not (out / SHARDS).exists()
+
+
+def test_a_cluster_inspects_to_an_address(alone, finished, cluster, images):
+    address = f"memory://{uuid4().hex}"
+    options = {"teller": QUIET, "cluster": cluster.scheduler_address}
+    assert inspect_paths([images], finished, address, **options) == 1
+    names = {path.split("/", 2)[2] for path in fsspec.filesystem("memory").find(address)}
+    with fsspec.open(f"{address}/inspections.jsonl", "rt") as lines:
+        found = [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
+    assert found == alone[2]
+    assert sum(name.startswith("thumbs/") for name in names) == 15
+    assert not any(name.startswith(SHARDS) for name in names)
 
 
 def test_what_a_worker_does_not_see_is_named(alone, finished, cluster, tmp_path):

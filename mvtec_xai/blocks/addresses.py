@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
+from itertools import chain, pairwise
 from pathlib import Path, PurePosixPath
 
 from .carried import need_extra
@@ -47,18 +48,23 @@ CREDENTIALS = (  # one of them says who asks
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
-def _s3():
-    "The file system of s3://; ValueError without credentials."
+def _s3_options() -> dict:
+    "How a bucket is spoken with; ValueError without credentials."
     need_extra("s3", "s3://")
     if not any(map(os.environ.get, CREDENTIALS)):
         remedy = (
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE=true for what is public"
         )
         raise ValueError(f"s3://: there are no credentials in the environment; {remedy}")
+    unencrypted = any(os.environ.get(name, "").startswith("http://") for name in ENDPOINTS)
+    return {"client_options": {"allow_http": unencrypted}, "retry_config": {"max_retries": 5}}
+
+
+def _s3():
+    "The file system of s3://."
+    options = _s3_options()
     from obstore.fsspec import FsspecStore
 
-    unencrypted = any(os.environ.get(name, "").startswith("http://") for name in ENDPOINTS)
-    options = {"client_options": {"allow_http": unencrypted}, "retry_config": {"max_retries": 5}}
     return FsspecStore("s3", skip_instance_cache=True, **options)
 
 # %% ../../nbs/blocks/addresses.ipynb #d07679ba
@@ -176,9 +182,28 @@ def entries(address: str) -> list[dict]:
 
 
 def below(address: str) -> Iterator[str]:
-    "Yield the addresses of all files below a folder."
+    "Yield the addresses of all files below a folder, as they are listed; ConnectionError if nobody lists it."
+    if address.startswith("s3://"):
+        yield from _heap(address)
+        return
     listed = entries(address)
     yield from (f"{address}/{one['name']}" for one in listed if one["type"] == "file")
     for one in listed:
         if one["type"] == "directory":
             yield from below(f"{address}/{one['name']}")
+
+# %% ../../nbs/blocks/addresses.ipynb #bed71b23
+def _heap(address: str) -> Iterator[str]:
+    "The same in a bucket, in the order of the keys; an object that only marks a folder is none."
+    options, (bucket, _, folder) = _s3_options(), address.removeprefix("s3://").partition("/")
+    import obstore.store
+
+    try:
+        store = obstore.store.from_url(f"s3://{bucket}", **options)
+        parts = obstore.list(store, folder or None, chunk_size=1000)
+        keys = chain((one["path"] for part in parts for one in part), [""])
+        for key, following in pairwise(keys):
+            if key != folder and not following.startswith(f"{key}/"):
+                yield f"s3://{bucket}/{key}"
+    except Exception as error:  # a bucket that is not there, or that nobody may list
+        raise failed(address, error) from error

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from ..blocks.addresses import below, entries, failed, reached
+from ..blocks.addresses import below, failed, reached
 from ..blocks.photographs import SUFFIXES
 from .files import Found, reason_against, unique_name
 
@@ -31,8 +31,9 @@ class Coming:
 def behind(address: str) -> Iterator[tuple[str, str, bool]]:
     "Yield address, relative name, and whether it was given by that name; FileNotFoundError if nothing is there."
     system, place = reached(address)
-    if entries(address):
-        yield from ((path, path[len(address) + 1 :], False) for path in below(address))
+    listed = below(address)
+    if (first := next(listed, None)) is not None:
+        yield from ((path, path[len(address) + 1 :], False) for path in chain([first], listed))
     elif system.isfile(place):
         yield address, address.rpartition("/")[2], True
     else:

@@ -21,7 +21,7 @@ from .earlier import FILES, FOLDERS, PART, refuse_earlier
 from .inspection import finish
 from .outcome import LINES, read_lines
 from .shards import SHARDS, cut, keep_shard, shard_file, take_shard
-from .workers import Hands, Workers
+from .workers import Hands
 
 # %% ../../nbs/tools/mirror.ipynb #ccc06c5d
 TOGETHER = 32  # objects at once
@@ -212,14 +212,12 @@ class Place:
         send_rest(self.remote, self.had)
 
     def through(self, hands: Hands | None) -> Callable[..., Iterator[str]]:
-        "What judges the files, and sends; ValueError for a cluster."
+        "What judges the files, and sends."
         return sending(self, hands)
 
 # %% ../../nbs/tools/mirror.ipynb #f0bce8d2
 def sending(place: Place, hands: Hands | None) -> Callable[..., Iterator[str]]:
-    "What judges the files, and sends; ValueError for a cluster, which has no folder of this machine."
-    if hands is not None and not isinstance(hands, Workers):
-        raise ValueError(f"{place.shown}: --cluster takes an --out that all its machines see, no address")
+    "What judges the files, and sends."
     if hands is not None:
         hands.kept = place.keep
 

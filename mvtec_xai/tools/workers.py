@@ -66,15 +66,16 @@ class Worker:
         self,
         start: Callable[[], Executor],  # of one process; BrokenExecutor tells that it died
         work: Callable,
+        take: Callable = lambda lines: lines,  # makes lines of what comes of it
     ):
-        self.start, self.work = start, work
+        self.start, self.work, self.take = start, work, take
         self.process = start()
 
     def do(self, files: dict[Path, str], *how, tries: int = 2) -> list[str]:
         "The lines of a shard, whatever becomes of the process meanwhile."
         for _ in range(tries):
             try:
-                return self.process.submit(self.work, files, *how).result()
+                return self.take(self.process.submit(self.work, files, *how).result())
             except BrokenExecutor:
                 self.process = self.start()
         if len(files) == 1:
