@@ -1,11 +1,14 @@
 """How much does it matter which few good parts are photographed, and which network looks at them?
 
 Detectors are made of 1, 4 and 16 good parts of each category of a run, as in phase 14, several times over with other parts, and judge the
-whole test folder. With --backbone another frozen network takes the place of the run's. A row for each network and number of parts: the mean
-image AUROC over categories and draws, its least and greatest draw, and the worst category. The rows are added to few_parts.csv, in which
-those of other networks stay. A network takes 10 to 20 minutes on two cores.
+whole test folder. With --backbone another frozen network takes the place of the run's, with --views another number of altered copies is
+learned from. A row for each network, score and number of parts: the mean image AUROC over categories and draws, its least and greatest
+draw, and the worst category. `distances` is the score without the autoencoder. What all was chosen by is `pasted`: the same, of the first
+draw, for 40 other parts of train/good, as they are and with a defect pasted on each. The rows are added to few_parts.csv, in which those
+of other networks and numbers of copies stay. A draw of the run's network takes half an hour on two cores.
 
     .venv/bin/python benchmarks/few_parts.py --run runs/full --out runs/full/reference
+    .venv/bin/python benchmarks/few_parts.py --run runs/full --out runs/full/reference --views 40
     .venv/bin/python benchmarks/few_parts.py --run runs/full --out runs/full/reference \\
         --backbone vit_small_patch14_dinov2 --weights FILE
 """
@@ -22,8 +25,23 @@ from mvtec_xai.blocks.cache import ImageCache
 from mvtec_xai.blocks.categories import read_augmentations
 from mvtec_xai.blocks.runs import atomic_path, read_json, read_table
 from mvtec_xai.classifier import load_extractor
+from mvtec_xai.differences import paste_defects
 from mvtec_xai.generalisation import judge_by_good_parts
 from mvtec_xai.good_parts import GoodPartsConfig, pass_good_parts
+
+SCORES = {"distance": "distances", "logit": "distances and autoencoder"}
+KEPT = 40  # good parts of train/good that nothing learns from
+
+
+def summary(found: pd.DataFrame) -> pd.DataFrame:
+    "A row for each score and number of parts, of rows (score, parts, draw, category, image_auroc, pasted) of single detectors."
+    rows = []
+    for (score, parts), own in found.groupby(["score", "parts"]):
+        by_draw, worst = (own.groupby(name).image_auroc.mean() for name in ("draw", "category"))
+        row = {"score": score, "parts": parts, "image_auroc": by_draw.mean(), "least draw": by_draw.min()}
+        row |= {"greatest draw": by_draw.max(), "draws": len(by_draw), "worst category": worst.idxmin()}
+        rows.append(row | {"its image_auroc": worst.min(), "pasted": own.pasted[own.draw == 0].mean()})
+    return pd.DataFrame(rows)
 
 
 def main() -> None:
@@ -34,6 +52,9 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="its weight file")
     parser.add_argument("--parts", type=int, nargs="*", default=[1, 4, 16])
     parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument(
+        "--views", type=int, default=GoodPartsConfig().views, help="images and copies, at least"
+    )
     args = parser.parse_args()
     index, cache = (
         read_table(args.run / "00_data" / "index.parquet"),
@@ -50,27 +71,30 @@ def main() -> None:
             own.index[own.folder == "test"].to_numpy(),
             own.index[own.folder == "train"].to_numpy(),
         )
-        maps, _ = pass_good_parts(extractor, cache.images[tested], allowed[category], views=0)
+        kept = cache.images[np.random.default_rng(0).permutation(train)[-KEPT:]]
+        asked = np.concatenate([cache.images[tested], kept, paste_defects(kept)[0]])
+        maps, _ = pass_good_parts(extractor, asked, allowed[category], views=0)
         for draw in range(args.draws):
-            order = np.random.default_rng(draw).permutation(train)
+            order, config = np.random.default_rng(draw).permutation(train), GoodPartsConfig(views=args.views)
             for count in args.parts:
-                learn = cache.images[order[:count]], maps, allowed[category], GoodPartsConfig()
-                judged = judge_by_good_parts(extractor, *learn, about["false_alarm_rate"], draw)
-                auroc = roc_auc_score(own.label[tested], judged.columns["logit"])
-                found.append({"parts": count, "draw": draw, "category": category, "image_auroc": auroc})
-        print(pd.DataFrame(found[-args.draws * len(args.parts) :]).to_string(index=False), flush=True)
-    by_draw = pd.DataFrame(found).groupby(["parts", "draw"]).image_auroc.mean()
-    worst = pd.DataFrame(found).groupby(["parts", "category"]).image_auroc.mean()
-    table = by_draw.groupby("parts").agg(["mean", "min", "max"]).reset_index()
-    table.columns = ["parts", "image_auroc", "least draw", "greatest draw"]
+                learn = cache.images[order[:count]], maps, allowed[category], config
+                said = judge_by_good_parts(extractor, *learn, about["false_alarm_rate"], draw).columns
+                found += [
+                    {"score": name, "parts": count, "draw": draw, "category": category}
+                    | {"image_auroc": roc_auc_score(own.label[tested], said[column][: len(tested)])}
+                    | {"pasted": roc_auc_score(np.repeat([0, 1], KEPT), said[column][len(tested) :])}
+                    for column, name in SCORES.items()
+                ]
+        print(pd.DataFrame(found[-2 * args.draws * len(args.parts) :]).to_string(index=False), flush=True)
+    table = summary(pd.DataFrame(found))
     table.insert(0, "backbone", args.backbone or about["backbone"])
-    table = table.assign(draws=args.draws, images=int((index.folder == "test").sum()))
-    table["worst category"] = [worst[n].idxmin() for n in table.parts]
-    table["its image_auroc"] = [worst[n].min() for n in table.parts]
+    table.insert(2, "views", args.views)
+    table = table.assign(images=int((index.folder == "test").sum()))
     file = args.out / "few_parts.csv"
     if file.is_file():
         older = pd.read_csv(file)
-        table = pd.concat([older[older.backbone != table.backbone[0]], table], ignore_index=True)
+        others = (older.backbone != table.backbone[0]) | (older.views != args.views)
+        table = pd.concat([older[others], table], ignore_index=True)
     args.out.mkdir(parents=True, exist_ok=True)
     with atomic_path(file) as path:
         table.to_csv(path, index=False, float_format="%.6g")

@@ -60,7 +60,7 @@ def judge_by_good_parts(
 # %% ../nbs/14_generalisation.ipynb #fc521d8e
 @torch.no_grad()
 def _describe(detector: Detector, tested: Sequence[Tensor]) -> tuple[list[Tensor], np.ndarray]:
-    "What the head looks at, in float16, and its opinions (n, 1 or 2) in standard deviations of good parts."
+    "What the head looks at, in float16, and its opinions (n, 2) in standard deviations of good parts."
     head, parts, opinions = detector.heads[0], [], []
     for part in zip(*(m.split(16) for m in tested), strict=True):
         described = detector.memory([m.float() for m in part])

@@ -32,7 +32,7 @@ from .gradcam import rarely_reached
 class GoodPartsHead(nn.Module):
     "Maps as from `MemoryBank` to logits (n,) and maps (n, h, w): how much stranger than good parts?"
 
-    def __init__(self, channels: Sequence[int], autoencoder: bool):
+    def __init__(self, channels: Sequence[int], autoencoder: bool = True):
         super().__init__()
         self.channels, opinions = list(channels), 1 + autoencoder
         self.autoencoder = FeatureAutoencoder(channels[DEPTH]) if autoencoder else None
@@ -69,9 +69,8 @@ class GoodPartsConfig:
     "How a detector is made from good parts alone."
 
     patches: int = 1000  # remembered in each bank
-    views: int = 40  # images and copies to learn from, at least
+    views: int = 150  # images and copies to learn from, at least
     parts: int = 3  # into which good parts are dealt: each is measured by what remembers the others
-    autoencoder_from: int = 20  # good parts; fewer teach an autoencoder nothing that it could use elsewhere
     steps: int = 300  # batches of 8 that the autoencoder learns from
 
 # %% ../nbs/good_parts.ipynb #ed4fbc52
@@ -95,25 +94,21 @@ def pass_good_parts(
     return [torch.cat(depth) for depth in zip(*found, strict=True)], of
 
 # %% ../nbs/good_parts.ipynb #62a04097
-def _learn(
-    maps: Sequence[Tensor], config: GoodPartsConfig, autoencoder: bool, seed: int
-) -> tuple[MemoryBank, GoodPartsHead]:
+def _learn(maps: Sequence[Tensor], config: GoodPartsConfig, seed: int) -> tuple[MemoryBank, GoodPartsHead]:
     memory = fit_memory_bank(maps, config.patches, seed)
-    head = GoodPartsHead(memory.channels, autoencoder)
-    if autoencoder:
-        x = torch.cat([memory.standardise(DEPTH, part.float()).half() for part in maps[DEPTH].split(64)])
-        head.autoencoder = train_autoencoder(head.autoencoder, x, config.steps, 8, seed=seed)
+    head = GoodPartsHead(memory.channels)
+    x = torch.cat([memory.standardise(DEPTH, part.float()).half() for part in maps[DEPTH].split(64)])
+    head.autoencoder = train_autoencoder(head.autoencoder, x, config.steps, 8, seed=seed)
     return memory, head.eval()
 
 # %% ../nbs/good_parts.ipynb #5d2b9fc2
 @torch.no_grad()
 def _measure(memory: MemoryBank, head: GoodPartsHead, maps: Sequence[Tensor]) -> Tensor:
-    "Distances to each bank and, if there is an autoencoder, its log error, (n, 3 or 4, h, w), as `memory` has them."
+    "Distances to each bank and the log error of the autoencoder, (n, 4, h, w), as `memory` has them."
     found = []
     for part in zip(*(m.split(16) for m in maps), strict=True):
         described = memory([m.float() for m in part])
-        own = [described[0][:, : len(BANKS)]]
-        found.append(torch.cat(own + ([head.log_error(described)] if head.autoencoder else []), dim=1))
+        found.append(torch.cat([described[0][:, : len(BANKS)], head.log_error(described)], dim=1))
     return torch.cat(found)
 
 # %% ../nbs/good_parts.ipynb #d39e394a
@@ -137,18 +132,18 @@ def fit_good_parts(
 ) -> tuple[Detector, Tensor]:
     """Fit a detector to good parts, and measure what they look like to one that does not know them.
 
-    The measured: (n, 3 or 4, h, w), distances to each bank and log error of each image, standardised; of a single
+    The measured: (n, 4, h, w), distances to each bank and log error of each image, standardised; of a single
     image, those of half of its copies. ValueError without an image.
     """
     if not len(images):
         raise ValueError("fit_good_parts: no image of a good part; at least 1 is needed")
     maps, of = pass_good_parts(extractor, images, allowed, config.views, seed)
-    with_autoencoder, measured, rows = len(images) >= config.autoencoder_from, [], []
+    measured, rows = [], []
     for teach, judged in _deal(len(images), of, config.parts, seed):
-        learned = _learn([m[teach] for m in maps], config, with_autoencoder, seed)
+        learned = _learn([m[teach] for m in maps], config, seed)
         measured.append(_measure(*learned, [m[judged] for m in maps]))
         rows.append(np.flatnonzero(judged))
-    memory, head = _learn(maps, config, with_autoencoder, seed)
+    memory, head = _learn(maps, config, seed)
     in_order = torch.cat(measured)[np.concatenate(rows).argsort()]
     return Detector(extractor, memory, [head]).eval(), _standardise(memory, head, in_order)
 
@@ -158,8 +153,7 @@ def _standardise(memory: MemoryBank, head: GoodPartsHead, measured: Tensor) -> T
     "Let `memory` and `head` count in what is usual for `measured`; that, standardised."
     set_scale(memory, len(memory.channels), measured[:, : len(BANKS)])
     mean, std = measured.mean(dim=(0, 2, 3)), measured.std(dim=(0, 2, 3)) + 1e-3
-    if head.autoencoder:
-        head.error_mean.copy_(mean[-1:]), head.error_std.copy_(std[-1:])
+    head.error_mean.copy_(mean[-1:]), head.error_std.copy_(std[-1:])
     measured = (measured - mean[:, None, None]) / std[:, None, None]
     top = highest(_as_opinions(measured))
     head.usual.copy_(top.mean(dim=0)), head.spread.copy_(top.std(dim=0, correction=0) + 1e-3)

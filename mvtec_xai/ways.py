@@ -138,7 +138,7 @@ def deal_folds(index: pd.DataFrame, folds: int, least: int, seed: int) -> np.nda
 def describe_lessons(
     detector: Detector,
     lessons: Lessons,
-    measured: Tensor,  # (m, 3 or 4, h, w), of the good parts, as from `fit_good_parts`
+    measured: Tensor,  # (m, 4, h, w), of the good parts, as from `fit_good_parts`
     views: int,  # altered copies of every defect
     seed: int = 0,
 ) -> Examples:

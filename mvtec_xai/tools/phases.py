@@ -47,7 +47,7 @@ PROFILES = {
 # %% ../../nbs/tools/phases.ipynb #ce5e220a
 PROFILES["full"]["14_generalisation"] = {
     "shots": [1, 4, 16],
-    "few": [1, 3, 10],
+    "few": [1, 2, 3, 5, 10],
     "left_out": 0,
     "head_steps": 200,
 }
