@@ -180,7 +180,7 @@ def entries(address: str) -> list[dict]:
     )
     return sorted(named, key=lambda one: one["name"])
 
-
+# %% ../../nbs/blocks/addresses.ipynb #cdda3c5c
 def below(address: str) -> Iterator[str]:
     "Yield the addresses of all files below a folder, as they are listed; ConnectionError if nobody lists it."
     if address.startswith("s3://"):
