@@ -262,14 +262,15 @@ def test_pictures_come_back_from_workers_that_do_not_see_out(alone, finished, cl
     assert len(list((out / "thumbs").rglob("*.jpg"))) == 15 and not (out / SHARDS).exists()
 
 
-def test_a_cluster_inspects_to_an_address(alone, finished, cluster, images):
+def test_a_cluster_inspects_to_an_address(finished, cluster, images, tmp_path):
     address = f"memory://{uuid4().hex}"
+    assert inspect_paths([images], finished, tmp_path, teller=QUIET) == 1
     options = {"teller": QUIET, "cluster": cluster.scheduler_address}
     assert inspect_paths([images], finished, address, **options) == 1
     names = {path.split("/", 2)[2] for path in fsspec.filesystem("memory").find(address)}
     with fsspec.open(f"{address}/inspections.jsonl", "rt") as lines:
         found = [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
-    assert found == alone[2]
+    assert found == rows(tmp_path)
     assert sum(name.startswith("thumbs/") for name in names) == 15
     assert not any(name.startswith(SHARDS) for name in names)
 
