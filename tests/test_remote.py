@@ -25,6 +25,7 @@ from mvtec_xai.tools.outcome import LINES, Teller
 
 KEY, SECRET = "TESTKEYOFHERE", "secret-of-here"
 QUIET = Teller(quiet=True)
+HEAP = sorted([f"{k:04}.png" for k in range(2500)] + ["7/8.png"])
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,9 @@ def server(tmp_path_factory):
     root = tmp_path_factory.mktemp("store")
     for bucket in ("line", "results"):
         (root / bucket).mkdir()
+    (root / "heap" / "7").mkdir(parents=True)
+    for name in HEAP:  # before it serves: it remembers what it has listed
+        (root / "heap" / name).touch()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         where = f"127.0.0.1:{free.getsockname()[1]}"
@@ -321,11 +325,6 @@ def test_a_store_that_is_lost_loses_nothing(memory, monkeypatch):
 
 
 def test_a_heap_of_objects_goes_to_work_as_it_is_listed(store, monkeypatch):
-    heap = store / "line" / "heap"
-    (heap / "7").mkdir(parents=True)
-    names = sorted([f"{k:04}.png" for k in range(2500)] + ["7/8.png"])
-    for name in names:
-        (heap / name).touch()
     given, listed = [], obstore.list
 
     def counted(*asked, **how):
@@ -334,9 +333,9 @@ def test_a_heap_of_objects_goes_to_work_as_it_is_listed(store, monkeypatch):
             yield part
 
     monkeypatch.setattr(obstore, "list", counted)
-    images = iter(coming_images(Found(), ["s3://line/heap"]).items())
-    assert next(images) == ("s3://line/heap/0000.png", "0000.png") and given == [1000]
-    assert [name for _, name in images] == names[1:] and sum(given) == len(names)
+    images = iter(coming_images(Found(), ["s3://heap"]).items())
+    assert next(images) == ("s3://heap/0000.png", "0000.png") and given == [1000]
+    assert [name for _, name in images] == HEAP[1:] and sum(given) == len(HEAP)
 
 
 def test_an_object_that_marks_a_folder_is_no_image(store, monkeypatch):
