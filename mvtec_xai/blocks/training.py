@@ -88,8 +88,9 @@ def _lightning_module(
         def configure_optimizers(self):
             optimizer = torch.optim.AdamW(self.parameters(), lr=learning_rate, weight_decay=weight_decay)
             steps = self.trainer.estimated_stepping_batches
+            rising = warm_up if warm_up * steps != 1 else 0.0  # OneCycleLR divides by zero at one step
             schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer, learning_rate, total_steps=steps, pct_start=warm_up
+                optimizer, learning_rate, total_steps=steps, pct_start=rising
             )
             return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
