@@ -110,7 +110,7 @@ def segmentation_loss(network: nn.Module, batch: tuple, pixel_weight: float) -> 
     from segmentation_models_pytorch.losses import DiceLoss
 
     levels, share = batch
-    logits = network([x.float().contiguous(memory_format=torch.channels_last) for x in levels])
+    logits = network([x.to(torch.float32, memory_format=torch.channels_last) for x in levels])
     entropy = F.binary_cross_entropy_with_logits(logits, share.float())
     return pixel_weight * entropy + DiceLoss("binary", smooth=1.0)(logits, share.float())
 
@@ -183,7 +183,7 @@ def segment(
     "Probabilities (n, h, w), float32, on the finest grid: the mean over `decoders`."
     device, found = next(decoders[0].parameters()).device, []
     for part in zip(*(x.split(batch) for x in levels), strict=True):
-        seen = [x.to(device).float().contiguous(memory_format=torch.channels_last) for x in part]
+        seen = [x.to(device, torch.float32, memory_format=torch.channels_last) for x in part]
         found.append(torch.stack([d(seen).sigmoid() for d in decoders]).mean(dim=0).cpu())
     return torch.cat(found).numpy()
 
