@@ -5,8 +5,8 @@ made up where the disk would be asked, and two stand-ins take the place of the w
 --before, a folder that holds an earlier version of the package, the same is done with that, for the ratio.
 
 Then images are inspected again and again under names of their own, each hundredth of them broken, by two workers: one worker is ended
-(`kill -9`) twice, the process that hands out once; then `resume`. The same images are inspected by one process. large.csv has a
-measurement a row: how many images it was about, its value and unit, and the floor and target that were set for it. Seconds of
+(`kill -9`) twice, the process that hands out once; then `resume`. The same images, or the first --compared of them, are inspected by
+one process as well. large.csv has a measurement a row: how many images it was about, how much of what unit, and the floor and target that were set for it. Seconds of
 a busy machine say little; so time is processor's time, and its ratio.
 
     .venv/bin/python benchmarks/large.py --run runs/full --images mvtec_ad/screw/test/good --out runs/full/reference
@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import nullcontext
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 from unittest import mock
 
@@ -159,8 +159,8 @@ def repeated(images: list[Path], folder: Path, number: int) -> None:
             place.symlink_to(source)
 
 
-def inspect(run: Path, folder: Path, out: Path, category: str, workers: int) -> dict:
-    "Inspect a folder, or go on with it; processor's time, of workers too."
+def inspect(run: Path, folder: Path, out: Path, category: str, workers: int, most: int | None) -> None:
+    "Inspect a folder, or its first images, or go on with it."
     from mvtec_xai.pipeline import InspectionPipeline
     from mvtec_xai.tools.files import find_images
     from mvtec_xai.tools.inspection import inspect_files
@@ -172,8 +172,8 @@ def inspect(run: Path, folder: Path, out: Path, category: str, workers: int) -> 
         InspectionPipeline.from_pretrained(run),
         {"teller": Teller(quiet=True), "through": through},
     )
-    failed = inspect_files(pipeline, find_images([folder]), out, category, resume=True, **how)
-    return {"failed": failed, "processor_s": sum(os.times()[:4])}
+    files = dict(islice(find_images([folder]).items(), most))
+    inspect_files(pipeline, files, out, category, resume=True, **how)
 
 
 def finished(out: Path) -> int:
@@ -218,23 +218,22 @@ def inspected_rows(args: argparse.Namespace, folder: Path) -> list[tuple]:
     repeated(args.images, images, args.number)
     words = ["--inspect", images, "--run", args.run, "--category", args.category]
     ended = disturbed([*words, "--workers", 2, "--into", several], several, args.number)
-    one = answer(call(*words, "--workers", 1, "--into", alone))
+    answer(call(*words, "--workers", 1, "--into", alone, "--compared", args.compared or args.number))
     found, expected = lines_of(several), lines_of(alone)
-    paths = Counter(line["path"] for line in found)
+    paths, by_path = Counter(line["path"] for line in found), {line["path"]: line for line in found}
     wanted = {str(p) for p in images.rglob("*.*")}
-    differ = (
-        sum(a != b for a, b in zip(found, expected, strict=True)) if len(found) == len(expected) else None
-    )
+    failed = sum(line.get("status") == "error" for line in found)
+    differ = sum(by_path.get(line["path"]) != line for line in expected)
     rows = [
         ("workers that were ended", ended["end_one_of"], "processes", None),
         ("processes that hand out that were ended", ended["kill"], "processes", None),
-        ("broken images, which are rows with an error", one["failed"], "images", None),
+        ("broken images, which are rows with an error", failed, "images", None),
         ("rows", len(found), "rows", args.number),
         ("images without a row", len(wanted - set(paths)), "images", 0),
         ("images with more than one row", sum(n > 1 for n in paths.values()), "images", 0),
-        ("rows that are not those of one process", differ, "rows", 0),
     ]
-    return [(what, args.number, value, unit, floor, None) for what, value, unit, floor in rows]
+    rows = [(what, args.number, amount, unit, floor, None) for what, amount, unit, floor in rows]
+    return [*rows, ("rows that are not those of one process", len(expected), differ, "rows", 0, None)]
 
 
 def main() -> None:
@@ -252,6 +251,7 @@ def main() -> None:
     parser.add_argument(
         "--before", type=Path, help="folder of an earlier version of the package, for the ratios"
     )
+    parser.add_argument("--compared", type=int, help="with the rows of one process; default: all")
     for name in ("--listing", "--inspect", "--into", "--workers"):  # of a process that was started from here
         parser.add_argument(name, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -260,13 +260,14 @@ def main() -> None:
         return
     if args.inspect:
         category = None if args.category == "None" else args.category
-        print(json.dumps(inspect(args.run, Path(args.inspect), Path(args.into), category, int(args.workers))))
+        inspect(args.run, Path(args.inspect), Path(args.into), category, int(args.workers), args.compared)
+        print("{}")
         return
     rows = listed_rows(args.paths, args.before)
     if args.number:
         with tempfile.TemporaryDirectory() as folder:
             rows += inspected_rows(args, Path(folder))
-    table = pd.DataFrame(rows, columns=["what", "images", "value", "unit", "floor", "target"])
+    table = pd.DataFrame(rows, columns=["what", "images", "amount", "unit", "floor", "target"])
     print(table.to_string(index=False))
     args.out.mkdir(parents=True, exist_ok=True)
     table.round(3).to_csv(args.out / "large.csv", index=False)

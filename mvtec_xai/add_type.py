@@ -7,14 +7,13 @@ __all__ = ['check_new_type', 'known_types', 'embed_examples', 'add_type', 'with_
 
 # %% ../nbs/add_type.ipynb #072386dd
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from .blocks.categories import Category, known_categories
 from .blocks.images import to_rgb, to_tensor
-
 from .blocks.photographs import to_square
 from .blocks.names import GOOD, composed, means_good
 from .blocks.runs import read_json, read_tensors, write_json, write_tensors
@@ -22,9 +21,10 @@ from .contrastive import ProjectionHead, PrototypeClassifier
 from .inspection import Inspection
 from .known_types import KnownTypes
 from .learning import UNNAMED
-from .new_types import grown_by
-from .stages import PLAN, Task, embed_defect
+from .new_types import COPIES, grown_by
+from .stages import PLAN, Task
 from .stored import Stored
+from .type_study import describe_copies
 from .workshop import changed
 
 # %% ../nbs/add_type.ipynb #269ccf7d
@@ -57,9 +57,9 @@ def embed_examples(
     images: Sequence,  # of any form, as `inspect` takes them; known to be defective
     model: PrototypeClassifier,  # of types
 ) -> Tensor:
-    "Embed defects (n, e) as `model` does; ValueError for an image that is not this part."
-    shared, found = replace(pipeline.shared, classifiers={category: model}), []
-    fill = shared.fills.get(category)
+    "Embed defects and their altered copies (n, 1 + COPIES, e) as `model` does; ValueError for an image that is not this part."
+    shared, found, fill = pipeline.shared, [], pipeline.shared.fills.get(category)
+    allowed = known_categories().get(category, Category()).augmentation
     for k, image in enumerate(images):
         pixels = to_rgb(image, bits=shared.bits.get(category))
         small = to_square(pixels, shared.image_size, fill)
@@ -72,8 +72,11 @@ def embed_examples(
             raise ValueError(f"{what}: not a {category} as this pipeline knows it; leave it out")
         task.inspection.verdict = "anomalous"
         pipeline.stages["explain"]([task])
-        found.append(embed_defect(shared, task))
-    return torch.cat(found)
+        about = shared.detectors[category].memory, small, {"defect": task.inspection.asked_region}
+        found.append(
+            model.embed(describe_copies(shared.extractor, *about, COPIES, allowed, seed=k)["defect"])
+        )
+    return torch.stack(found)
 
 # %% ../nbs/add_type.ipynb #7c771959
 def add_type(
@@ -81,14 +84,14 @@ def add_type(
     category: str,
     name: str,
     known: KnownTypes,  # the other types of the category
-    embeddings: Tensor,  # (n, e), of its images
+    embeddings: Tensor,  # (n, copies, e), of its images, each followed by altered copies
     image_ids: Sequence[str],  # (n,)
 ) -> None:
     "Add a type to a category of the saved pipeline in `folder`."
     place = folder / dict(read_json(folder / PLAN)["stages"])["type"]
-    grown = grown_by(known.model, name, embeddings)
+    grown = grown_by(known.model, name, embeddings.flatten(0, 1))
     config, reference = read_json(place / "config.json"), read_tensors(place / "reference.safetensors")
-    reference[category] = torch.cat([known.reference.float(), embeddings.float()])
+    reference[category] = torch.cat([known.reference.float(), embeddings[:, 0].float()])
     limits = {"open_set_threshold": grown.open_set_threshold, "temperature": grown.temperature}
     config["categories"][category] = {"types": grown.types, **limits, "handicap": grown.handicap}
     config["reference_ids"][category] = [*known.ids, *image_ids]
