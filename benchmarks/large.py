@@ -6,8 +6,8 @@ made up where the disk would be asked, and two stand-ins take the place of the w
 
 Then images are inspected again and again under names of their own, each hundredth of them broken, by two workers: one worker is ended
 (`kill -9`) twice, the process that hands out once; then `resume`. The same images, or the first --compared of them, are inspected by
-one process as well. large.csv has a measurement a row: how many images it was about, how much of what unit, and the floor and target that were set for it. Seconds of
-a busy machine say little; so time is processor's time, and its ratio.
+one process as well. large.csv has a measurement a row: how many images it was about, how much of what unit, and the floor and target
+that were set for it. Seconds of a busy machine say little; so time is processor's time, and its ratio.
 
     .venv/bin/python benchmarks/large.py --run runs/full --images mvtec_ad/screw/test/good --out runs/full/reference
 """
