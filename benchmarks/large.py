@@ -98,17 +98,17 @@ def call(*words, code: Path | None = None) -> subprocess.Popen:
     )
 
 
-def answer(process: subprocess.Popen) -> dict:
-    "What such a process prints at its end; RuntimeError if it failed."
+def printed(process: subprocess.Popen) -> bytes:
+    "What such a process has printed when it ends; RuntimeError if it failed."
     text = process.communicate()[0]
     if process.returncode:
         raise RuntimeError(f"{process.args}: ended with {process.returncode}")
-    return json.loads(text.splitlines()[-1])
+    return text
 
 
 def listed_rows(number: int, before: Path | None) -> list[tuple]:
     "Rows of the table about listing."
-    now = answer(call("--listing", number))
+    now = json.loads(printed(call("--listing", number)))
     rows = [
         ("memory of the process that hands out, at most", number, now["handed_mb"], "MB", 2000, 500),
         ("of it before the first path", number, now["before_mb"], "MB", None, None),
@@ -117,7 +117,7 @@ def listed_rows(number: int, before: Path | None) -> list[tuple]:
         ("processor's time to list, hand out and take back", number, now["all_s"], "s", None, None),
     ]
     if before:
-        then = answer(call("--listing", number, code=before))
+        then = json.loads(printed(call("--listing", number, code=before)))
         rows += [
             ("memory, in the version before", number, then["handed_mb"], "MB", None, None),
             (
@@ -201,7 +201,7 @@ def disturbed(words: list, out: Path, number: int) -> Counter:
     process.wait()
     if process.returncode != -signal.SIGKILL:
         raise RuntimeError(f"{process.args}: was to be killed, and ended with {process.returncode}")
-    answer(call(*words))
+    printed(call(*words))
     return ended
 
 
@@ -218,7 +218,7 @@ def inspected_rows(args: argparse.Namespace, folder: Path) -> list[tuple]:
     repeated(args.images, images, args.number)
     words = ["--inspect", images, "--run", args.run, "--category", args.category]
     ended = disturbed([*words, "--workers", 2, "--into", several], several, args.number)
-    answer(call(*words, "--workers", 1, "--into", alone, "--compared", args.compared or args.number))
+    printed(call(*words, "--workers", 1, "--into", alone, "--compared", args.compared or args.number))
     found, expected = lines_of(several), lines_of(alone)
     paths, by_path = Counter(line["path"] for line in found), {line["path"]: line for line in found}
     wanted = {str(p) for p in images.rglob("*.*")}
@@ -261,7 +261,6 @@ def main() -> None:
     if args.inspect:
         category = None if args.category == "None" else args.category
         inspect(args.run, Path(args.inspect), Path(args.into), category, int(args.workers), args.compared)
-        print("{}")
         return
     rows = listed_rows(args.paths, args.before)
     if args.number:

@@ -149,7 +149,7 @@ class PrototypeClassifier:
     prototypes: Tensor  # (types, per type, e), unit length
     open_set_threshold: float = float("inf")  # farther from every prototype: unknown
     temperature: float = 0.1  # of the confidence
-    handicap: Sequence[float] = ()  # of each type, added to its distance; only in models of before
+    handicap: Sequence[float] = ()  # of each type, added to its distance; only earlier versions set it
 
     @torch.no_grad()
     def embed(self, features: Tensor) -> Tensor:
