@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from .autoencoder import reconstruction_error
 from .blocks.evaluation import with_intervals
-from .blocks.metrics import bootstrap_draws, central_interval, count_pixels, pixel_measures
+from .blocks.metrics import auroc_of, bootstrap_draws, central_interval, count_pixels, pixel_measures
 
 # %% ../nbs/generative_scores.ipynb #e8e532b6
 def picture_quality(
@@ -62,9 +62,8 @@ def measure_images(
     seed: int = 0,
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     "Measure the image AUROC, and its resamples."
-    y, s = np.asarray(label), np.asarray(score)
-    draws = bootstrap_draws(lambda rows: roc_auc_score(y[rows], s[rows]), np.asarray(strata), 100, seed)
-    return {"image_auroc": float(roc_auc_score(y, s))}, {"image_auroc": draws}
+    draws = bootstrap_draws(auroc_of(label, score), np.asarray(strata), 100, seed)
+    return {"image_auroc": float(roc_auc_score(label, score))}, {"image_auroc": draws}
 
 
 def join_intervals(

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .blocks.evaluation import mean_difference
-from .blocks.metrics import bootstrap_interval
+from .blocks.metrics import auroc_of, bootstrap_interval
 from .contrastive import PrototypeClassifier
 from .type_study import KnownDefects, TypeMethod
 
@@ -71,7 +71,7 @@ def _unknown_row(part: pd.DataFrame, seed: int) -> dict:
     y, d, right = (part["is"] == "unknown").to_numpy(), part.distance.to_numpy(), part.right.to_numpy(bool)
     groups = (part.left_out + part["is"]).to_numpy()
     by_type = [roc_auc_score(y[part.left_out == t], d[part.left_out == t]) for t in part.left_out.unique()]
-    low, high = bootstrap_interval(lambda rows: roc_auc_score(y[rows], d[rows]), groups, 300, seed)
+    low, high = bootstrap_interval(auroc_of(y, d), groups, 300, seed)
     inside = d <= np.quantile(d[~y], 0.95)
     return {
         "types": part.left_out.nunique(),

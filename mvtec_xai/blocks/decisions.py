@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import f1_score
 
-from .evaluation import mean_over_categories
-from .metrics import bootstrap_interval
+from .metrics import bootstrap_interval, f1_of
 
 # %% ../../nbs/blocks/decisions.ipynb #71dd8780
 UNDECIDED = ("review", "unfamiliar")  # a person has to look
@@ -38,7 +37,7 @@ def evaluate_decisions(
 def _decision_row(part: pd.DataFrame, seed: int) -> dict:
     y, v, strata = part.label.to_numpy(), part.verdict.to_numpy(), part.defect.to_numpy()
     settled, called = ~np.isin(v, UNDECIDED), as_called(v, y)
-    low, high = bootstrap_interval(lambda rows: _f1(y[rows], called[rows]), strata, seed=seed)
+    low, high = bootstrap_interval(f1_of(y, called), strata, seed=seed)
     found = part[(part.label == 1) & (part.verdict == "anomalous")]
     return {
         "images": len(part),
@@ -103,8 +102,10 @@ def evaluate_chain(
 
     low, high = bootstrap_interval(right, strata, 300, seed)
     return {
-        "f1_review_is_error": mean_over_categories(table, lambda p: _f1(p.label, p.called)),
-        "review_share": mean_over_categories(table, lambda p: p.verdict.isin(UNDECIDED).mean()),
+        "f1_review_is_error": np.mean(
+            [_f1(part.label, part.called) for _, part in table.groupby("category")]
+        ),
+        "review_share": table.verdict.isin(UNDECIDED).groupby(table.category).mean().mean(),
         "type_accuracy_of_found": table.named[bad_found].groupby(table.category).mean().mean(),
         "all_right": right(np.arange(len(table))),
         "all_right_low": low,

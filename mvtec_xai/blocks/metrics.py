@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PixelCounts', 'count_pixels', 'pixel_measures', 'defect_masks', 'pointing_hits', 'intersection_over_union',
-           'centred_gaussian', 'bootstrap_draws', 'central_interval', 'bootstrap_interval']
+           'centred_gaussian', 'bootstrap_draws', 'central_interval', 'bootstrap_interval', 'auroc_of', 'f1_of']
 
 # %% ../../nbs/blocks/metrics.ipynb #cell003
 from collections.abc import Callable
@@ -132,3 +132,27 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     "The central 95 % interval of `measure` over stratified resamples, as from `bootstrap_draws`."
     return central_interval(bootstrap_draws(measure, strata, draws, seed))
+
+# %% ../../nbs/blocks/metrics.ipynb #a6fcb62c
+def auroc_of(label: np.ndarray, score: np.ndarray) -> Callable[[np.ndarray], float]:
+    "Prepare the AUROC of labels and scores (n,): measures any rows, as `bootstrap_draws` asks it to."
+    bad, score = np.asarray(label) == 1, np.asarray(score)
+    above, below = score[bad][:, None], score[~bad]
+    right = (above > below) + 0.5 * (above == below)
+
+    def measure(rows: np.ndarray) -> float:
+        times = np.bincount(rows, minlength=len(bad))
+        return float(times[bad] @ right @ times[~bad] / (times[bad].sum() * times[~bad].sum()))
+
+    return measure
+
+
+def f1_of(label: np.ndarray, called: np.ndarray) -> Callable[[np.ndarray], float]:
+    "Prepare the F1 of labels and answers (n,): measures any rows; 0 where nothing is bad and nothing is called so."
+    bad, called = np.asarray(label) == 1, np.asarray(called) == 1
+
+    def measure(rows: np.ndarray) -> float:
+        either = bad[rows].sum() + called[rows].sum()
+        return float(2 * (bad & called)[rows].sum() / either) if either else 0.0
+
+    return measure
