@@ -33,7 +33,7 @@ test: $(STAMP)  ## set up, then run all that CI checks (40 to 55 minutes on two 
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT INT TERM && export TMPDIR="$$scratch" && \
 	  $(BIN)/mvtec-xai reproduce --profile sample --categories bottle,metal_nut,screw --run $(TEST_RUN) && \
 	  $(BIN)/nbdev_test --n_workers 2 --skip_file_re '^[0-9][0-9]_' && \
-	  $(BIN)/pytest -q tests
+	  OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile --timeout 1500 --durations 15 tests
 
 report: $(STAMP)  ## build the written report, of the tables and plots of real images, memoria.pdf
 	$(BIN)/mvtec-xai report

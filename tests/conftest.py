@@ -5,10 +5,12 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from mvtec_xai.blocks.runs import read_json, write_json
 from mvtec_xai.pipeline import InspectionPipeline
@@ -104,24 +106,46 @@ def program():
 
 
 @pytest.fixture(scope="session")
-def own(tmp_path_factory):
-    "A data set in the layout of MVTec AD, with names of its own; `lid` has no masks."
-    root = tmp_path_factory.mktemp("own")
-    make_sample(root, train=6, good=5, per_type=4, size=64, categories=["bottle", "metal_nut"])
-    (root / "sample.json").unlink()
-    (root / "bottle").rename(root / "lid")
-    (root / "metal_nut").rename(root / "washer")
-    shutil.rmtree(root / "lid" / "ground_truth")
-    return root
+def once(tmp_path_factory):
+    "once(make, name): a folder that one of the processes of pytest-xdist makes, while the others wait for it."
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(make: Callable[[Path], None], name: str) -> Path:
+        folder, done = shared / name, shared / f"{name}.done"
+        with FileLock(shared / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
 
 
 @pytest.fixture(scope="session")
-def finished(own, tmp_path_factory):
+def own(once):
+    "A data set in the layout of MVTec AD, with names of its own; `lid` has no masks."
+
+    def make(root: Path) -> None:
+        make_sample(root, train=6, good=5, per_type=4, size=64, categories=["bottle", "metal_nut"])
+        (root / "sample.json").unlink()
+        (root / "bottle").rename(root / "lid")
+        (root / "metal_nut").rename(root / "washer")
+        shutil.rmtree(root / "lid" / "ground_truth")
+
+    return once(make, "own")
+
+
+@pytest.fixture(scope="session")
+def finished(once, own):
     "A run of all phases on `own`, as small as it gets, its figures in Spanish."
-    run = tmp_path_factory.mktemp("run")
-    plan = Plan(ROOT / "nbs", run, run / "figures", data=str(own), language="es", overrides=TINY)
-    reproduce(plan)
-    return run
+
+    def make(run: Path) -> None:
+        plan = Plan(ROOT / "nbs", run, run / "figures", data=str(own), language="es", overrides=TINY)
+        reproduce(plan)
+
+    return once(make, "run")
 
 
 def suspecting(finished: Path, run: Path) -> Path:
