@@ -33,7 +33,6 @@ class Judged:
 
     columns: dict  # logit, probability, limit, promised, distance (n,), error (n,): standardised opinions
     maps: np.ndarray  # (n, h, w)
-    region_share: float  # of a map's maximum, from which on a place is outlined
 
 # %% ../nbs/14_generalisation.ipynb #d264e09e
 def judge_by_good_parts(
@@ -47,13 +46,13 @@ def judge_by_good_parts(
 ) -> Judged:
     "Learn from good parts, and judge."
     detector, measured = fit_good_parts(extractor, good, allowed, config, seed)
-    chosen, scale = good_limits(detector, measured, rate, alone=len(good) == 1)
+    chosen, _ = good_limits(detector, measured, rate, alone=len(good) == 1)
     described, opinions = _describe(detector, tested)
     logit = score_maps(detector.heads, described)
     probability = to_probability(logit, chosen["temperature"], chosen["offset"])
     limits = {"limit": chosen["high"], "promised": chosen["false_alarm_rate"]}
     said = {"logit": logit, "probability": probability, "distance": opinions[:, 0], "error": opinions[:, -1]}
-    return Judged(said | limits, explain_heads(detector.heads, described), scale["region_share"])
+    return Judged(said | limits, explain_heads(detector.heads, described))
 
 # %% ../nbs/14_generalisation.ipynb #fc521d8e
 @torch.no_grad()
@@ -116,7 +115,8 @@ def evaluate_promises(
         }
         row |= {"false alarms": int((above & good).sum())}
         row |= rate_with_interval(row["false alarms"], row["good"])
-        row["kept"] = "yes" if row["low"] <= row["promised"] else "no"
+        kept = "yes" if row["low"] <= row["promised"] else "no"
+        row["kept"] = kept if row["promised"] < 1 else "–"
         rows.append(row | {"defects": int((~good).sum()), "found": int((above & ~good).sum())})
     return pd.DataFrame(rows)
 

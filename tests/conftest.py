@@ -189,6 +189,13 @@ def grave():
     return found
 
 
+def pytest_collection_modifyitems(items):
+    "Begin with a file that has the finished run made, which takes minutes; meanwhile others run that do not need it."
+    needing = {item.path for item in items if "finished" in item.fixturenames}
+    first = min(needing, default=None)
+    items.sort(key=lambda item: 0 if item.path == first else 1 + (item.path in needing))
+
+
 def pytest_terminal_summary(terminalreporter):
     "Say at the end what was not tested here, so that green does not pass for whole."
     skipped = terminalreporter.stats.get("skipped", [])

@@ -21,10 +21,7 @@ from pypdf import PdfReader
 
 from mvtec_xai import Inspection, InspectionError, InspectionPipeline
 from mvtec_xai.blocks.photographs import read_image
-from mvtec_xai.sample.dataset import make_sample
 from mvtec_xai.tools.phases import PROFILES, Plan, lacking_packages, parameters_of
-from mvtec_xai.tools.report import build_report
-from mvtec_xai.tools.reproduce import reproduce
 
 PHASES = sorted((ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"))
 
@@ -44,18 +41,6 @@ def test_every_phase_leaves_its_mark(finished):
     assert (
         "washer" in localised and "lid" not in localised
     )  # measures that need masks pass over what has none
-
-
-def test_a_factory_has_one_kind_of_part(tmp_path):
-    "Whatever compares categories has nothing to compare; every phase ends well all the same, and so does the report."
-    data = make_sample(tmp_path / "data", train=6, good=5, per_type=4, size=64, categories=["metal_nut"])
-    plan = Plan(ROOT / "nbs", tmp_path / "run", tmp_path / "run" / "figures", data=str(data), overrides=TINY)
-    assert {phase["status"] for phase in reproduce(plan)["phases"].values()} == {"done"}
-    pages = PdfReader(build_report(plan.figures, tmp_path / "report.pdf", ROOT)).pages
-    assert "usa una categoría: metal_nut" in " ".join(page.extract_text() for page in pages)
-    picture = shutil.copy(next((data / "metal_nut" / "test" / "good").iterdir()), tmp_path)
-    told = InspectionPipeline.from_pretrained(plan.run).inspect(picture)
-    assert (told.category, told.category_source) == ("metal_nut", "model")
 
 
 def test_every_label_has_a_spanish_word(finished):

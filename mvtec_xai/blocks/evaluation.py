@@ -80,7 +80,7 @@ def mean_with_interval(
 
     return mean(np.arange(len(table))), *bootstrap_interval(mean, strata, 300, seed)
 
-
+# %% ../../nbs/blocks/evaluation.ipynb #d7e6a134
 def _auroc(part: pd.DataFrame) -> Callable[[np.ndarray], float]:
     return auroc_of(part.label, part.probability)
 

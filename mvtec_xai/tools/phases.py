@@ -45,7 +45,11 @@ PROFILES = {
 }
 
 # %% ../../nbs/tools/phases.ipynb #ce5e220a
-PROFILES["full"]["14_generalisation"] = {"shots": [1, 4, 16], "few": [1, 2, 3, 5, 10], "left_out": 0}
+PROFILES["full"]["14_generalisation"] = {
+    "shots": [1, 2, 4, 8, 16, 32],
+    "few": [1, 2, 3, 5, 10],
+    "left_out": 0,
+}
 PROFILES["full"]["14_generalisation"] |= {"head_steps": 200, "type_steps": 120}
 PROFILES["full"]["14_generalisation"] |= {"good_patches": 1000, "good_views": 150, "good_steps": 300}
 
