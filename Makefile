@@ -26,7 +26,7 @@ run: $(STAMP)  ## set up, then run all phases on the sample data (half an hour t
 figures: $(STAMP)  ## renew the figures of the repository, which the site shows (for maintainers)
 	$(BIN)/mvtec-xai reproduce --profile sample --figures figures
 
-test: $(STAMP)  ## set up, then run all that CI checks (40 to 55 minutes on two cores)
+test: $(STAMP)  ## set up, then run all that CI checks (40 to 60 minutes on two cores)
 	$(BIN)/ruff check .
 	$(BIN)/python .ci/in_step.py
 	@# what the notebooks and tests write aside goes when they end; two processes of one thread each are quicker than one of two
