@@ -3,7 +3,7 @@
 Detectors are made of 1, 4 and 16 good parts of each category of a run, as in phase 14, several times over with other parts, and judge the
 whole test folder. With --backbone another frozen network takes the place of the run's, with --views another number of altered copies is
 learned from. A row for each network, score and number of parts: the mean image AUROC over categories and draws, its least and greatest
-draw, and the worst category. `distances` is the score without the autoencoder. What copies and autoencoder were chosen by is `pasted`:
+draw, and the worst category. `distances` is the score without the autoencoder. What preferred copies and autoencoder is `pasted`:
 the same, of the first draw, for 40 other parts of train/good, as they are and with a defect pasted on each. The rows are added to
 few_parts.csv, in which those of other networks and numbers of copies stay. A draw of the run's network takes an hour on two cores.
 

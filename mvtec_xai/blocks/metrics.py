@@ -150,9 +150,9 @@ def auroc_of(label: np.ndarray, score: np.ndarray) -> Callable[[np.ndarray], flo
 def f1_of(label: np.ndarray, called: np.ndarray) -> Callable[[np.ndarray], float]:
     "Prepare the F1 of labels and answers (n,): measures any rows; 0 where nothing is bad and nothing is called so."
     bad, called = np.asarray(label) == 1, np.asarray(called) == 1
+    both, either = bad & called, bad.astype(int) + called
 
     def measure(rows: np.ndarray) -> float:
-        either = bad[rows].sum() + called[rows].sum()
-        return float(2 * (bad & called)[rows].sum() / either) if either else 0.0
+        return float(2 * both[rows].sum() / max(1, either[rows].sum()))
 
     return measure
