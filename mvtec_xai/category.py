@@ -102,7 +102,10 @@ class Recogniser:
 
     def recognise(self, vectors: Tensor) -> list[Recognised]:
         "Say of each vector what it was taken for."
-        far = self.distances(vectors)
+        return self.judge(self.distances(vectors))
+
+    def judge(self, far: Tensor) -> list[Recognised]:
+        "Say of each row of distances (n, c) what it was taken for."
         nearest, shares = far.argmin(dim=1).tolist(), share_out(far, self.limits, self.sharpness).tolist()
         found = zip(nearest, (far / self.limits).tolist(), shares, strict=True)
         names = [*self.names, NONE]
@@ -173,13 +176,13 @@ def load_recogniser(folder: str | Path, categories: list[str]) -> Recogniser | N
 
 # %% ../nbs/10_category.ipynb #e75a06b4
 COPIED = 8  # images of a category, of which altered copies are made
-ROOM = 1.4  # times the limit, where it was learned from good parts only
+ROOM = 1.4  # times the limit, where few defects or none were there
 
 
 def learn_looks(
     extractor: FeatureExtractor,
     images: np.ndarray,  # (n, s, s, 3) uint8, n at least 1
-    good_only: bool,  # is no defect among them?
+    few_defects: bool,  # too few, or none, to show how far a defect carries a part away
     seed: int = 0,
 ) -> Looks:
     "Learn what a category looks like."
@@ -188,5 +191,5 @@ def learn_looks(
     parts = np.array_split(images, -(-len(images) // 16))  # as floats, all at once would fill the memory
     vectors = torch.cat([*(pool_images(extractor, to_tensor(part)) for part in parts), *copies.values()])
     found = fit_looks(vectors, np.r_[np.arange(len(images)), np.tile(np.sort(chosen), len(copies))])
-    room = ROOM if good_only and len(images) > 1 else 1.0
+    room = ROOM if few_defects and len(images) > 1 else 1.0
     return Looks(found.known, found.limit * room)
