@@ -11,10 +11,11 @@ import pandas as pd
 import torch
 
 from .blocks.backbones import FeatureExtractor
-from .blocks.calibration import promised_rate
+from .blocks.calibration import promised_rate, to_probability
 from .gradcam import outline_region, upsample
 from .type_study import KnownDefects, TypeMethod, describe_copies, fit_deployable
-from .ways import STANDARD, LearnConfig, Learned, Lessons, add_opinions, better_way
+from .good_parts import GOOD_ONLY
+from .ways import STANDARD, Answers, LearnConfig, Learned, Lessons, add_opinions, better_way
 from .ways import compare_ways, learn_with_heads, learn_without_heads
 
 # %% ../nbs/learning.ipynb #ebff0fc8
@@ -81,6 +82,7 @@ def learn_category(
     found.notes += _remarks(good, defects, len(ways) > 1, found, config)
     if defects:
         found.measured |= compare_ways(lessons, ways)
+        found.notes += _found_by_good_parts(found, answers, lessons)
         learn_types(found, lessons, answers.maps, config, seed)
     return found
 
@@ -97,3 +99,12 @@ def _remarks(good: int, defects: int, trained: bool, found: Learned, config: Lea
     if trained and "false_alarm_rate" not in found.thresholds and promised > config.miss_rate:
         said.append(f"misses: with {defects} defects no rate under {promised:.0%} can be promised")
     return said
+
+
+def _found_by_good_parts(found: Learned, answers: Answers, lessons: Lessons) -> list[str]:
+    "Count the defects above the limit of a detector that has learned from none of them."
+    if found.basis != GOOD_ONLY:
+        return []
+    t, logit = found.thresholds, answers.logit[~lessons.good]
+    above = int((to_probability(logit, t["temperature"], t["offset"]) > t["high"]).sum())
+    return [f"{above} of {len(logit)} defects lie above the limit; none of them has set it"]

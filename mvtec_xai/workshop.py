@@ -18,7 +18,7 @@ from .blocks.augmentation import Augmentation
 from .blocks.backbones import FeatureExtractor
 from .blocks.images import to_rgb
 from .blocks.photographs import padding_for, to_square
-from .blocks.masks import read_mask
+from .blocks.masks import fit_mask, read_mask
 from .blocks.names import GOOD, composed
 from .blocks.runs import read_json, read_tensors, write_json, write_tensors
 from .category import learn_looks, save_looks
@@ -119,7 +119,8 @@ def add_looks(folder: Path, extractor: FeatureExtractor, lessons: Lessons, seed:
     "Let the saved pipeline in `folder` recognise a category, if it tells categories apart."
     if (folder / RECOGNISED / "config.json").is_file():
         name, plan = lessons.index.category.iloc[0], read_json(folder / PLAN)
-        looks = learn_looks(extractor, lessons.images, bool(lessons.good.all()), seed)
+        few = (~lessons.good).sum() < STANDARD.least
+        looks = learn_looks(extractor, lessons.images, few, seed)
         file = save_looks(folder / RECOGNISED, name, looks)
         kept = {*plan["files"], file.relative_to(folder).as_posix()}
         write_json(folder / PLAN, plan | {"files": sorted(kept)})
@@ -171,8 +172,9 @@ def as_lessons(
         if len(given) != len(own):
             raise ValueError(f"{defect}: {len(own)} images and {len(given)} masks; give one each, or None")
         for k, (image, mask) in enumerate(zip(own, given, strict=True)):
-            images.append(to_square(to_rgb(image), size, fill))
-            outlined.append(_mask_of(mask, size, fill is not None))
+            pixels = to_rgb(image)
+            images.append(to_square(pixels, size, fill))
+            outlined.append(_mask_of(mask, pixels.shape[:2], size, fill is not None))
             folder, known = "train" if defect == GOOD else "test", None if mask is None else "given"
             about = category, folder, defect, int(defect != GOOD), known
             rows.append((f"{category}/{folder}/{defect}/{k:03}", *about))
@@ -180,15 +182,13 @@ def as_lessons(
     return Lessons(pd.DataFrame(rows, columns=columns), np.stack(images), np.stack(outlined), allowed, fill)
 
 # %% ../nbs/workshop.ipynb #147f63ee
-def _mask_of(mask, size: int, padded: bool) -> np.ndarray:
-    "A mask of any form as (size, size) uint8, 1: defective; empty for None."
+def _mask_of(mask, shape: tuple[int, int], size: int, padded: bool) -> np.ndarray:
+    "A mask of any form as (size, size) uint8, 1: defective; empty for None. ValueError if it does not fit an image of `shape`."
     if mask is None:
         return np.zeros((size, size), np.uint8)
     if isinstance(mask, str | Path):
-        return read_mask(mask, size, padded=padded).astype(np.uint8)
-    grey = (np.asarray(mask) != 0).astype(np.uint8) * 255
-    fill = [0, 0, 0] if padded else None
-    return (to_square(np.repeat(grey[..., None], 3, axis=2), size, fill)[..., 0] > 127).astype(np.uint8)
+        return read_mask(mask, size, shape, padded).astype(np.uint8)
+    return fit_mask(np.asarray(mask) != 0, size, shape, padded, "a mask").astype(np.uint8)
 
 # %% ../nbs/workshop.ipynb #6d4302b3
 def learn_images(

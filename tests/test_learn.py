@@ -13,8 +13,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from mvtec_xai.blocks.photographs import read_image
+from mvtec_xai.good_parts import GoodPartsConfig
 from mvtec_xai.pipeline import InspectionPipeline
 from mvtec_xai.sample.dataset import make_sample
+from mvtec_xai.ways import LearnConfig
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,12 @@ def test_a_part_more_leaves_the_other_bit_for_bit(learned, bottles, program, tmp
     assert not list((out / "01_classifier").glob("zipper/*"))
 
 
+def draw(path: Path) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (64, 64), "grey").save(path)
+    return path
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -69,8 +78,9 @@ def test_a_part_more_leaves_the_other_bit_for_bit(learned, bottles, program, tmp
         (lambda f: f / "nowhere", "no such folder"),
         (lambda f: (f / "torn.png").write_bytes(b"nothing") and f, "no good part that can be read"),
         (lambda f: (f / "crack").mkdir() or f, "no photograph of a good part"),
+        (lambda f: draw(f / "0.png") and draw(f / "crack" / "0.png") and f, "move the good ones into good/"),
     ],
-    ids=["empty", "missing", "unreadable", "no good ones"],
+    ids=["empty", "missing", "unreadable", "no good ones", "good ones beside a type"],
 )
 def test_bad_folders_are_named_and_leave_nothing(make, says, program, tmp_path):
     (folder := tmp_path / "photographs").mkdir()
@@ -129,7 +139,17 @@ def test_long_pictures_are_padded_and_their_maps_lie_on_them(bottles, program, t
     assert (
         0 < across.sum() < found.region.any(axis=0).sum() and not across[:42].any() and not across[86:].any()
     )
-    alike = pipeline.learn("tall", [Image.open(p) for p in sorted((tmp_path / "tall" / "good").iterdir())])
+    quick = LearnConfig(GoodPartsConfig(patches=100, steps=10, parts=2))
+    flasks = [str(p) for p in sorted((bottles / "train" / "good").iterdir())]
+    both = pipeline.learn(
+        "flask", flasks, config=quick
+    )  # which is squeezed: a picture may now be read in two ways
+    unnamed, flask = both.inspect([path, read_image(flasks[0])])
+    assert (unnamed.category, unnamed.category_source, unnamed.padded) == ("tall", "model", True)
+    assert unnamed.probability == both.inspect(path, "tall").probability == found.probability
+    assert (flask.category, flask.padded) == ("flask", False)
+    tall = [Image.open(p) for p in sorted((tmp_path / "tall" / "good").iterdir())]
+    alike = pipeline.learn("tall", tall, config=quick)
     assert alike.shared.fills == pipeline.shared.fills
     assert program("forget", "tall", "--run", tmp_path / "pipeline").returncode == 0
     assert InspectionPipeline.from_pretrained(tmp_path / "pipeline").shared.fills == {}

@@ -15,6 +15,7 @@ from conftest import ROOT
 
 import mvtec_xai
 from mvtec_xai.blocks.locks import locked
+from mvtec_xai.tools import cli, phases, unstudied
 from mvtec_xai.tools.phases import Plan, source_digest
 from mvtec_xai.tools.reproduce import PhaseError, reproduce, summary
 
@@ -146,3 +147,14 @@ def test_a_page_that_changes_is_a_changed_source_of_its_phase(tmp_path, monkeypa
     before = [source_digest(phase) for phase in phases]
     (package / "atlas.html").write_text("<p>another page</p>")
     assert [source_digest(phase) == old for phase, old in zip(phases, before, strict=True)] == [True, False]
+
+
+@pytest.mark.parametrize(("extra", "learned"), [(["open_clip"], True), ([], False)], ids=["missing", "there"])
+def test_what_has_no_study_is_learned_after_the_last_phase_that_can_run(plan, monkeypatch, extra, learned):
+    monkeypatch.setattr(unstudied, "set_aside", lambda plan: {"nut": "no defect"})
+    monkeypatch.setattr(unstudied, "learn_unstudied", lambda plan, lacking: done.append(lacking))
+    monkeypatch.setattr(phases, "lacking_packages", lambda phase: extra if phase == "02_last" else [])
+    done = []
+    cli._reproduce(plan, "00", None, False, report=False)
+    cli._reproduce(plan, "01", None, False, report=False)
+    assert done == ([{"nut": "no defect"}] if learned else [])

@@ -99,26 +99,25 @@ def _plan(profile, data, run, figures, categories, seed, backbone, weights, imag
 
 def _reproduce(plan, only: str | None, start: str | None, force: bool, report: bool) -> None:
     from mvtec_xai.tools import reproduce as tool
+    from mvtec_xai.tools.phases import lacking_packages
     from mvtec_xai.tools.unstudied import learn_unstudied, set_aside
 
     lacking = set_aside(plan)
     manifest = tool.reproduce(plan, only, start, force, say=lambda line: print(line, flush=True))
-    if lacking and set(manifest["phases"]) == set(plan.reads):
+    done = all(phase in manifest["phases"] or lacking_packages(phase) for phase in plan.reads)
+    if lacking and done:
         learn_unstudied(plan, lacking)
         print(f"{plan.run / 'pipeline'}: the pipeline that knows {', '.join(lacking)} too")
-    failed = _report_of(plan, manifest) if report else None
+    failed = _report_of(plan) if report and done else None
     print("\n" + tool.summary(plan, manifest))
     if failed:
         raise RuntimeError(failed)
 
 # %% ../../nbs/tools/cli.ipynb #c5a1688b
-def _report_of(plan, manifest: dict) -> str | None:
+def _report_of(plan) -> str | None:
     "Build the report of a run whose phases are all done; what went wrong, or None."
-    from mvtec_xai.tools.phases import lacking_packages
     from mvtec_xai.tools.report import build_report
 
-    if any(not lacking_packages(phase) for phase in set(plan.reads) - set(manifest["phases"])):
-        return None
     try:
         build_report(plan.figures, plan.run / "memoria.pdf", plan.notebooks.parent, run=plan.run)
     except Exception as error:  # whatever it is, the run is finished

@@ -62,7 +62,8 @@ def learn_unstudied(
     with TemporaryDirectory(prefix=".pipeline.", dir=plan.run) as tmp:
         for category, why in lacking.items():
             new = Path(tmp) / str(len(rows))
-            learned, _ = learn(Path(plan.data) / category, new, latest, category, again=True, config=config)
+            how = {"again": True, "alike": True, "config": config}  # the data set says that it is another
+            learned, _ = learn(Path(plan.data) / category, new, latest, category, **how)
             rows.append({"category": category, "learned from": learned.basis, "no study": why})
             latest = new
         shutil.rmtree(out, ignore_errors=True)
