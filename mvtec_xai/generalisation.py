@@ -18,7 +18,12 @@ from torch import Tensor
 from .blocks.augmentation import Augmentation
 from .blocks.backbones import FeatureExtractor
 from .blocks.calibration import to_probability
-from .blocks.evaluation import auroc_with_interval, mean_with_interval, rate_with_interval
+from mvtec_xai.blocks.evaluation import (
+    auroc_with_interval,
+    mean_with_interval,
+    most_by_chance,
+    rate_with_interval,
+)
 from .blocks.memory import highest
 from .blocks.metrics import auroc_of
 from .blocks.protocol import cross_fit, group_splits
@@ -101,7 +106,7 @@ def compare_scores(
 
 # %% ../nbs/14_generalisation.ipynb #5b54e80e
 def evaluate_promises(
-    judged: pd.DataFrame,  # category, label, parts, probability, limit, promised
+    judged: pd.DataFrame,  # category, label, parts, known, probability, limit, promised
 ) -> pd.DataFrame:
     "Compare the promised rate of false alarms with the measured one, and count the defects that were found."
     rows = []
@@ -115,7 +120,8 @@ def evaluate_promises(
         }
         row |= {"false alarms": int((above & good).sum())}
         row |= rate_with_interval(row["false alarms"], row["good"])
-        kept = "yes" if row["low"] <= row["promised"] else "no"
+        row["at most"] = most_by_chance(own.known.iloc[0], row["promised"], row["good"])
+        kept = "yes" if row["false alarms"] <= row["at most"] else "no"
         row["kept"] = kept if row["promised"] < 1 else "–"
         rows.append(row | {"defects": int((~good).sum()), "found": int((above & ~good).sum())})
     return pd.DataFrame(rows)

@@ -71,7 +71,7 @@ class GoodPartsConfig:
     patches: int = 1000  # remembered in each bank
     views: int = 150  # images and copies to learn from, at least
     parts: int = 3  # into which good parts are dealt: each is measured by what remembers the others
-    steps: int = 300  # batches of 8 that the autoencoder learns from
+    steps: int = 1000  # images that the autoencoder learns from, one a step
 
 # %% ../nbs/good_parts.ipynb #ed4fbc52
 @torch.no_grad()
@@ -98,7 +98,7 @@ def _learn(maps: Sequence[Tensor], config: GoodPartsConfig, seed: int) -> tuple[
     memory = fit_memory_bank(maps, config.patches, seed)
     head = GoodPartsHead(memory.channels)
     x = torch.cat([memory.standardise(DEPTH, part.float()).half() for part in maps[DEPTH].split(64)])
-    head.autoencoder = train_autoencoder(head.autoencoder, x, config.steps, 8, seed=seed)
+    head.autoencoder = train_autoencoder(head.autoencoder, x, config.steps, batch=1, seed=seed)
     return memory, head.eval()
 
 # %% ../nbs/good_parts.ipynb #5d2b9fc2

