@@ -82,9 +82,6 @@ class Recognised:
         return self.category not in (NONE, name) and self.distances.get(name, 0) > 1
 
 # %% ../nbs/10_category.ipynb #30b8ef84
-SHARPNESS = (4.0, 8.0, 16.0, 32.0)  # to choose from
-
-
 class Recogniser:
     "Vectors (n, d), as from `pool_maps` of the coarsest map, to the categories they are of."
 
@@ -115,6 +112,9 @@ class Recogniser:
         ]
 
 # %% ../nbs/10_category.ipynb #0ce6093a
+SHARPNESS = (4.0, 8.0, 16.0, 32.0)  # to choose from
+
+
 def share_out(
     distances: Tensor,  # (n, c)
     limits: Tensor,  # (c,)

@@ -7,7 +7,7 @@ __all__ = ['COPIES', 'leave_type_out', 'evaluate_unknown', 'few_shot', 'grown_by
            'evaluate_new_types', 'compare_new_types']
 
 # %% ../nbs/new_types.ipynb #ddd5e7ab
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from .blocks.evaluation import mean_difference
 from .blocks.metrics import auroc_of, bootstrap_interval
 from .contrastive import PrototypeClassifier
-from .type_study import KnownDefects, TypeMethod, fit_deployable
+from .type_study import KnownDefects, TypeMethod, cross_fit_types
 
 # %% ../nbs/new_types.ipynb #2a412def
 def leave_type_out(
@@ -126,12 +126,28 @@ def grown_by(
 
 # %% ../nbs/new_types.ipynb #f50c5c53
 def limit_of(known: KnownDefects, rows: np.ndarray, method: TypeMethod, seed: int) -> float:
-    "Set the limit of the unknown by some of the defects, `rows` (n,) bool; NaN where an encoder is trained."
+    "Set the limit of the unknown, as `fit_deployable` does, by defects `rows` (n,) bool; NaN where an encoder is trained."
     if method.steps:
         return np.nan
     features = {outline: x[:, rows] for outline, x in known.features.items()}
     part = KnownDefects(known.table[rows].reset_index(drop=True), known.masked[rows], features)
-    return fit_deployable(part, method, seed)[0].open_set_threshold
+    answers, _ = cross_fit_types(part, method, "heatmap", seed)
+    return float(answers.distance.quantile(0.95)) if len(answers) else np.nan
+
+
+def _named(
+    known: KnownDefects,
+    rows: np.ndarray,
+    method: TypeMethod,
+    models: Sequence[PrototypeClassifier],
+    limit: float,
+) -> Iterator[tuple]:
+    "Image id of defects `rows` (n,), and whether it is named rightly by one model, by another, and within a limit."
+    types, x = known.table.defect.to_numpy()[rows], known.questions("heatmap")[rows]
+    said = [method.answer(model, x) for model in models]
+    before, after = (found["predicted"] == types for found in said)
+    deployed = np.where(np.isnan(limit), np.nan, after & (said[1]["distance"] <= limit))
+    return zip(known.table.image_id.to_numpy()[rows], before, after, deployed, strict=True)
 
 # %% ../nbs/new_types.ipynb #a94b7936
 def learn_new_type(
@@ -149,25 +165,18 @@ def learn_new_type(
     """
     folds, types = known.table.fold.to_numpy(), known.table.defect.to_numpy()
     teach, own = (types != left) & (folds != fold), np.flatnonzero((types != left) & (folds == fold))
-    columns, rows = ["category", "left_out", "shots", "image_id", "is", "before", "after", "deployed"], []
+    columns, rows = ["category", "left_out", "shots", "is", "image_id", "before", "after", "deployed"], []
     if len(set(types[teach])) < 2 or not len(own):
         return pd.DataFrame(columns=columns)
-    asked, copies = known.questions("heatmap"), known.features["heatmap"]
-    rng = np.random.default_rng(seed)
+    rng, copies = np.random.default_rng(seed), known.features["heatmap"]
     model = method.fit(known.lessons("heatmap", fold)[:, teach], types[teach], seed)
     limit = limit_of(known, teach, method, seed)
     for count, _ in product(shots, range(draws)):
         new = rng.permutation(np.flatnonzero(types == left))
-        examples = method.look(copies[:, new[:count]].flatten(0, 1))
-        grown = grown_by(model, left, model.embed(examples))
+        grown = grown_by(model, left, model.embed(method.look(copies[:, new[:count]].flatten(0, 1))))
         for name, judged in (("known", own), ("new", new[count:])):
-            said = [method.answer(m, asked[judged]) for m in (model, grown)]
-            before, after = (found["predicted"] == types[judged] for found in said)
-            deployed = np.where(np.isnan(limit), np.nan, after & (said[1]["distance"] <= limit))
-            about = known.table.category.iloc[0], left, count
-            ids = known.table.image_id.to_numpy()[judged]
-            named = zip(ids, before, after, deployed, strict=True)
-            rows += [(*about, i, name, b, a, d) for i, b, a, d in named]
+            about = known.table.category.iloc[0], left, count, name
+            rows += [(*about, *said) for said in _named(known, judged, method, (model, grown), limit)]
     return pd.DataFrame(rows, columns=columns)
 
 # %% ../nbs/new_types.ipynb #70a45b7e

@@ -45,7 +45,7 @@ class Ready:
 
 # %% ../nbs/06_pipeline.ipynb #04149dd5
 def readings(shared: Shared, name: str) -> dict[tuple, list[str]]:
-    "Depth in bits and padding colour of categories, to those that are read so; of one alone, if it is named."
+    "Group categories by how they are read, (depth in bits, padding colour); one alone, if it is named."
     found = {}
     for category in [name] if name else shared.categories:
         colour = tuple(shared.fills.get(category, ()))
@@ -63,13 +63,17 @@ def read_ready(
     path, name, shared = str(image) if isinstance(image, str | Path) else None, None, pipeline.shared
     try:
         name, source = hinted_category(path, pipeline, category)
-        found = []
-        for (bits, colour), suits in readings(shared, name).items():
-            pixels = to_rgb(image, bgr, bits)
-            small = to_square(pixels, shared.image_size, colour or None)
-            shown = resize_image(pixels, shared.image_size) if path else pixels
-            about = pixels.shape[:2], source, bool(colour), suits
-            found.append(Ready(path, name, small, shown, *about))
+        ways, decoded, found = readings(shared, name), {}, []
+        for (bits, colour), suits in ways.items():
+            if bits not in decoded:
+                decoded[bits] = to_rgb(image, bgr, bits)
+            small = to_square(decoded[bits], shared.image_size, colour or None)
+            if alike := [way for way in found if np.array_equal(way.image, small)]:
+                alike[0].suits.extend(suits)  # as with a square picture: it does not matter
+                continue
+            shown = resize_image(decoded[bits], shared.image_size) if path and colour else small
+            about = decoded[bits].shape[:2], source, bool(colour), suits
+            found.append(Ready(path, name, small, shown if path else decoded[bits], *about))
         return replace(found[0], others=found[1:])
     except Exception as error:
         told = isinstance(error, ValueError)
@@ -111,16 +115,16 @@ def as_task(ready: Ready, features: list[Tensor]) -> Task:
 def begin(pipeline: Stored, images: Sequence[Ready]) -> list[Task]:
     "Pass a batch through the extractor, and settle what category each image is of."
     ways = [(image, *image.others) for image in images]
-    passed = iter(extract(pipeline, [way.image for own in ways for way in own]))
-    tasks = []
+    features = extract(pipeline, [way.image for own in ways for way in own])
+    if not pipeline.recogniser:
+        return list(map(as_task, images, features))
+    far = pipeline.recogniser.distances(torch.cat([pool_maps(own[-1:]) for own in features]))
+    tasks, row = [], 0
     for own in ways:
-        features, at = [next(passed) for _ in own], 0
-        if pipeline.recogniser:
-            vectors = torch.cat([pool_maps(f[-1:]) for f in features])
-            at, found = take_for(pipeline.recogniser, vectors, [way.suits for way in own])
-        tasks.append(as_task(own[at], features[at]))
-        if pipeline.recogniser:
-            settle_category(tasks[-1].inspection, found)
+        at, found = take_for(pipeline.recogniser, far[row : row + len(own)], [way.suits for way in own])
+        tasks.append(as_task(own[at], features[row + at]))
+        settle_category(tasks[-1].inspection, found)
+        row += len(own)
     return tasks
 
 # %% ../nbs/06_pipeline.ipynb #e2d8bf4b

@@ -53,11 +53,11 @@ def hinted_category(
 # %% ../nbs/told.ipynb #53acff78
 def take_for(
     recogniser: Recogniser,
-    vectors: Tensor,  # (k, d), of one image, read in k ways
+    far: Tensor,  # (k, c), distances of one image, read in k ways, to all categories
     suits: Sequence[Sequence[str]],  # of each way, the categories that are read so
 ) -> tuple[int, Recognised]:
     "Take an image for a category: in which of the ways that one reads it, and what was found."
-    far, names = recogniser.distances(vectors), recogniser.names
+    names = recogniser.names
     way = [next((k for k, own in enumerate(suits) if name in own), 0) for name in names]
     found = recogniser.judge(far[way, range(len(names))][None])[0]
     return way[names.index(found.nearest)], found

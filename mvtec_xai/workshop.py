@@ -115,11 +115,13 @@ def _drop_types(folder: Path, place: Path, name: str, files: list[str]) -> list[
     return [f for f in files if f not in gone]
 
 # %% ../nbs/workshop.ipynb #bb7df993
-def add_looks(folder: Path, extractor: FeatureExtractor, lessons: Lessons, seed: int = 0) -> None:
+def add_looks(
+    folder: Path, extractor: FeatureExtractor, lessons: Lessons, config: LearnConfig = STANDARD, seed: int = 0
+) -> None:
     "Let the saved pipeline in `folder` recognise a category, if it tells categories apart."
     if (folder / RECOGNISED / "config.json").is_file():
         name, plan = lessons.index.category.iloc[0], read_json(folder / PLAN)
-        few = (~lessons.good).sum() < STANDARD.least
+        few = (~lessons.good).sum() < config.least
         looks = learn_looks(extractor, lessons.images, few, seed)
         file = save_looks(folder / RECOGNISED, name, looks)
         kept = {*plan["files"], file.relative_to(folder).as_posix()}
@@ -201,7 +203,7 @@ def learn_images(
     learned = learn_category(pipeline.shared.extractor, lessons, config, seed)
 
     def change(folder: Path) -> None:
-        add_looks(folder, pipeline.shared.extractor, lessons, seed)
+        add_looks(folder, pipeline.shared.extractor, lessons, config, seed)
         add_category(folder, learned, fill=lessons.fill)
 
     return changed(pipeline, change)

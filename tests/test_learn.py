@@ -15,7 +15,7 @@ from PIL import Image
 
 from mvtec_xai.blocks.photographs import read_image
 from mvtec_xai.good_parts import GoodPartsConfig
-from mvtec_xai.pipeline import InspectionPipeline
+from mvtec_xai.pipeline import InspectionPipeline, read_ready
 from mvtec_xai.sample.dataset import make_sample
 from mvtec_xai.ways import LearnConfig
 
@@ -78,7 +78,7 @@ def draw(path: Path) -> Path:
         (lambda f: f / "nowhere", "no such folder"),
         (lambda f: (f / "torn.png").write_bytes(b"nothing") and f, "no good part that can be read"),
         (lambda f: (f / "crack").mkdir() or f, "no photograph of a good part"),
-        (lambda f: draw(f / "0.png") and draw(f / "crack" / "0.png") and f, "move the good ones into good/"),
+        (lambda f: draw(f / "0.png") and draw(f / "crack" / "0.png") and f, "move good ones into good/"),
     ],
     ids=["empty", "missing", "unreadable", "no good ones", "good ones beside a type"],
 )
@@ -148,6 +148,9 @@ def test_long_pictures_are_padded_and_their_maps_lie_on_them(bottles, program, t
     assert (unnamed.category, unnamed.category_source, unnamed.padded) == ("tall", "model", True)
     assert unnamed.probability == both.inspect(path, "tall").probability == found.probability
     assert (flask.category, flask.padded) == ("flask", False)
+    assert not read_ready(flasks[0], None, both).others  # a square picture is read alike in both ways
+    read = read_ready(path, None, both)
+    assert [way.suits for way in (read, *read.others)] == [["flask"], ["tall"]]
     tall = [Image.open(p) for p in sorted((tmp_path / "tall" / "good").iterdir())]
     alike = pipeline.learn("tall", tall, config=quick)
     assert alike.shared.fills == pipeline.shared.fills

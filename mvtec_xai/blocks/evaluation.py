@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['PIXEL_MEASURES', 'detection_measures', 'scorable', 'evaluate_detection', 'mean_with_interval', 'auroc_with_interval',
-           'rate_with_interval', 'evaluate_risks', 'most_by_chance', 'measure_maps', 'with_intervals', 'evaluate_types',
-           'compare_right', 'mean_difference']
+           'rate_with_interval', 'evaluate_risks', 'measure_maps', 'with_intervals', 'evaluate_types', 'compare_right',
+           'mean_difference']
 
 # %% ../../nbs/blocks/evaluation.ipynb #b501571e
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import betabinom, binomtest
+from scipy.stats import binomtest
 from sklearn.metrics import (
     average_precision_score,
     brier_score_loss,
@@ -140,16 +140,6 @@ def _promised(asked: pd.DataFrame, known: pd.DataFrame, rate: float) -> float:
     sizes = known.groupby(["category", "fold"]).size().rename("known").reset_index()
     own = asked[["category", "fold"]].merge(sizes, on=["category", "fold"], how="left").known.fillna(0)
     return float(np.mean([promised_rate(int(n), rate) for n in own]))
-
-# %% ../../nbs/blocks/evaluation.ipynb #a20fa9a6
-def most_by_chance(
-    known: int,  # images that the limit was set on, by `promised_rate`
-    promised: float,
-    asked: int,  # new images
-) -> int:
-    "Return the count of `asked` images beyond the limit that is exceeded in at most 2.5 % of cases if the promise is kept."
-    beyond = round(promised * (known + 1))
-    return int(betabinom.ppf(0.975, asked, beyond, known + 1 - beyond)) if beyond <= known else asked
 
 # %% ../../nbs/blocks/evaluation.ipynb #07bd833c
 PIXEL_MEASURES = ("pixel_auroc", "aupro", "pointing")

@@ -96,7 +96,7 @@ def _plan(profile, data, run, figures, categories, seed, backbone, weights, imag
     network = {"backbone": backbone, "weights": file, "image_size": image_size}
     return Plan(*places, root, split_names(categories or [], root), profile, seed, language, **network)
 
-
+# %% ../../nbs/tools/cli.ipynb #0637a2ad
 def _reproduce(plan, only: str | None, start: str | None, force: bool, report: bool) -> None:
     from mvtec_xai.tools import reproduce as tool
     from mvtec_xai.tools.phases import lacking_packages

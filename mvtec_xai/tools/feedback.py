@@ -58,12 +58,11 @@ def add_feedback(
     at, category, rows = index.path.map(realpath), index.category.iloc[0], []
     known = dict(zip(at, index.to_dict("records"), strict=True))
     for number, mark in enumerate(marks.itertuples()):
-        folder, kind = ("test", UNNAMED) if mark.label else ("train", GOOD)
+        folder, kind = ("test", mark.type or UNNAMED) if mark.label else ("train", GOOD)
         row = {"path": mark.path, "category": category, "folder": folder, "defect": kind, "label": mark.label}
+        row |= {"image_id": f"{category}/{folder}/{kind}/marked-{number}-{Path(mark.path).stem}"}
         before = known.get(mark.path, {})
-        row |= before if before.get("label") == mark.label else {"mask_path": None}
-        row["defect"] = mark.type or row["defect"]
-        name = f"{Path(mark.path).stem}-{number}"
-        row["image_id"] = f"{category}/{row['folder']}/{row['defect']}/{name}"
-        rows.append(row)
+        if before.get("label") == mark.label:
+            row = before | ({"image_id": row["image_id"], "defect": mark.type} if mark.type else {})
+        rows.append({"mask_path": None} | row)
     return pd.concat([index[~at.isin(marks.path)], pd.DataFrame(rows)], ignore_index=True)

@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..blocks.backbones import DEFAULT_BACKBONE, FeatureExtractor, create_backbone
 from ..blocks.cache import decode
-from ..blocks.categories import FILE, Category, known_categories
+from ..blocks.categories import FILE, Category, known_categories, read_categories
 from ..blocks.depth import common_bits
 from ..blocks.images import to_rgb
 from ..blocks.masks import find_mask, list_masks
@@ -54,11 +54,9 @@ COLUMNS = ["image_id", "path", "category", "folder", "defect", "label", "mask_pa
 def _rows(folder: Path, category: str) -> Iterator[tuple]:
     inside = [p for p in sorted(folder.iterdir()) if p.is_dir() and p.name[0] != "."]
     kinds = [p for p in inside if p.name != "ground_truth" and list_images(p)]
-    if kinds and list_images(folder) and not any(map(_is_good, kinds)):
-        beside = ", ".join(p.name for p in kinds)
-        raise ValueError(
-            f"{folder}: pictures right in it, and {beside} beside them; move the good ones into {GOOD}/"
-        )
+    if kinds and list_images(folder):
+        beside = f"pictures right in it, and more in {', '.join(p.name for p in kinds)}"
+        raise ValueError(f"{folder}: {beside}; move good ones into {GOOD}/, and others elsewhere")
     for kind in kinds or [folder]:
         good = kind == folder or _is_good(kind)
         defect, place = (GOOD, "train") if good else (composed(kind.name), "test")
@@ -70,7 +68,7 @@ def _rows(folder: Path, category: str) -> Iterator[tuple]:
             image_id = f"{category}/{place}/{defect}/{composed(path.stem)}"
             yield image_id, str(path), category, place, defect, int(not good), str(mask) if mask else None
 
-
+# %% ../../nbs/tools/learn.ipynb #af96ca7c
 def _is_good(kind: Path) -> bool:
     return kind.name == GOOD or means_good(kind.name)
 
@@ -100,8 +98,9 @@ def read_lessons(
     index = index.loc[rows].reset_index(drop=True)
     if index.empty or index.label.all():
         raise ValueError("\n  ".join([f"{folder}: no good part that can be read:", *unreadable]))
-    root = folder if (folder / FILE).is_file() else folder.absolute().parent
-    allowed = known_categories(root).get(index.category.iloc[0], Category()).augmentation
+    own = read_categories(folder / FILE) if (folder / FILE).is_file() else {}
+    described = known_categories(folder.absolute().parent) | own
+    allowed = described.get(index.category.iloc[0], Category()).augmentation
     return Lessons(index, np.stack(images), np.stack(masks), allowed, fill), bits, unreadable
 
 # %% ../../nbs/tools/learn.ipynb #ab30aae3
@@ -118,6 +117,16 @@ def refuse_known(pipeline: InspectionPipeline, lessons: Lessons, category: str) 
 NETWORK = ("", None, 0)  # the default ones
 
 
+def _with_marks(
+    index: pd.DataFrame, feedback: Path | None, images: Path | None
+) -> tuple[pd.DataFrame, list[str]]:
+    "The index with what a person has marked, and a note of it."
+    if not feedback:
+        return index, []
+    marks = read_feedback(feedback, index.category.iloc[0], images)
+    return add_feedback(index, marks), [f"{feedback}: {len(marks)} pictures marked"]
+
+# %% ../../nbs/tools/learn.ipynb #b69b4daa
 def learn(
     folder: Path,
     out: Path,  # new or empty
@@ -134,12 +143,9 @@ def learn(
     "Learn a category from a folder into a pipeline at `out`; what was learned, and which files could not be read."
     folder, name = Path(folder), composed(category or Path(folder).absolute().name)
     _check(out, run, network)
-    index, said = index_folder(folder, name), []
-    if feedback:
-        marks = read_feedback(feedback, name, images)
-        index, said = add_feedback(index, marks), [f"{feedback}: {len(marks)} pictures marked"]
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.absolute().parent) as tmp:
+    index, said = _with_marks(index_folder(folder, name), feedback, images)
+    (beside := out.absolute().parent).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=beside) as tmp:
         pipeline = _begin(Path(tmp) / "new", run, *network)
         _refuse_again(pipeline, run, name, again)
         lessons, bits, unreadable = read_lessons(index, folder, pipeline.image_size)
@@ -166,7 +172,7 @@ def _learn_into(
 ) -> Learned:
     learned = learn_category(pipeline.shared.extractor, lessons, config, seed)
     learned.notes += ["pictures far from square: padded to one, not squeezed"] if lessons.fill else []
-    add_looks(new, pipeline.shared.extractor, lessons, seed)
+    add_looks(new, pipeline.shared.extractor, lessons, config, seed)
     add_category(new, learned, bits, lessons.fill)
     return learned
 
@@ -208,7 +214,7 @@ def describe_learned(learned: Learned) -> list[str]:
 
 # %% ../../nbs/tools/learn.ipynb #9172a261
 def holds_only_types(folder: Path) -> bool:
-    "Tell whether `folder` holds images of defects, by type, and none of a good part."
+    "Tell whether `folder` holds images of defects, by type, and none of a good part; ValueError for images beside the types."
     if not folder.is_dir() or (folder / "train").is_dir() or (folder / "test").is_dir():
         return False
     bad = [label for *_, label, _ in _rows(folder.absolute(), "")]
