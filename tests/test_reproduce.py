@@ -150,11 +150,15 @@ def test_a_page_that_changes_is_a_changed_source_of_its_phase(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(("extra", "learned"), [(["open_clip"], True), ([], False)], ids=["missing", "there"])
-def test_what_has_no_study_is_learned_after_the_last_phase_that_can_run(plan, monkeypatch, extra, learned):
+def test_report_and_what_has_no_study_come_after_the_last_phase_that_can_run(
+    plan, monkeypatch, extra, learned
+):
     monkeypatch.setattr(unstudied, "set_aside", lambda plan: {"nut": "no defect"})
     monkeypatch.setattr(unstudied, "learn_unstudied", lambda plan, lacking: done.append(lacking))
+    monkeypatch.setattr(cli, "_report_of", lambda plan: done.append("report"))
     monkeypatch.setattr(phases, "lacking_packages", lambda phase: extra if phase == "02_last" else [])
     done = []
-    cli._reproduce(plan, "00", None, False, report=False)
-    cli._reproduce(plan, "01", None, False, report=False)
-    assert done == ([{"nut": "no defect"}] if learned else [])
+    cli._reproduce(plan, "00", None, False, report=True)
+    assert not done
+    cli._reproduce(plan, "01", None, False, report=True)
+    assert done == ([{"nut": "no defect"}, "report"] if learned else [])
