@@ -20,11 +20,7 @@ from torch import Tensor
 from .blocks.augmentation import Augmentation
 from .blocks.backbones import FeatureExtractor
 from .blocks.calibration import to_probability
-from mvtec_xai.blocks.evaluation import (
-    auroc_with_interval,
-    mean_with_interval,
-    rate_with_interval,
-)
+from .blocks.evaluation import auroc_with_interval, mean_with_interval, rate_with_interval
 from .blocks.memory import highest
 from .blocks.metrics import auroc_of
 from .blocks.protocol import cross_fit, group_splits
