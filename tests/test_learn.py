@@ -141,9 +141,7 @@ def test_long_pictures_are_padded_and_their_maps_lie_on_them(bottles, program, t
     )
     quick = LearnConfig(GoodPartsConfig(patches=100, steps=10, parts=2))
     flasks = [str(p) for p in sorted((bottles / "train" / "good").iterdir())]
-    both = pipeline.learn(
-        "flask", flasks, config=quick
-    )  # which is squeezed: a picture may now be read in two ways
+    both = pipeline.learn("flask", flasks, config=quick)  # squeezed: a picture may now be read in two ways
     unnamed, flask = both.inspect([path, read_image(flasks[0])])
     assert (unnamed.category, unnamed.category_source, unnamed.padded) == ("tall", "model", True)
     assert unnamed.probability == both.inspect(path, "tall").probability == found.probability
