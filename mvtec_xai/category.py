@@ -8,6 +8,7 @@ __all__ = ['NONE', 'SHARPNESS', 'COPIED', 'ROOM', 'pool_images', 'pool_altered',
            'learn_looks']
 
 # %% ../nbs/10_category.ipynb #57261034
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from .blocks.alterations import ALTERATIONS
 from .blocks.backbones import FeatureExtractor, pool_maps
+from .blocks.examples import pass_images
 from .blocks.images import to_tensor
 from .blocks.runs import read_json, read_tensors, write_tensors
 
@@ -184,12 +186,13 @@ def learn_looks(
     images: np.ndarray,  # (n, s, s, 3) uint8, n at least 1
     few_defects: bool,  # too few, or none, to show how far a defect carries a part away
     seed: int = 0,
+    passed: Sequence[Tensor] = (),  # their maps, where they are known
 ) -> Looks:
     "Learn what a category looks like."
     chosen = np.random.default_rng(seed).permutation(len(images))[:COPIED]
     copies = pool_altered(extractor, images[np.sort(chosen)], seed)
-    parts = np.array_split(images, -(-len(images) // 16))  # as floats, all at once would fill the memory
-    vectors = torch.cat([*(pool_images(extractor, to_tensor(part)) for part in parts), *copies.values()])
+    coarsest = (passed or pass_images(extractor, images))[-1].float()
+    vectors = torch.cat([pool_maps([coarsest]), *copies.values()])
     found = fit_looks(vectors, np.r_[np.arange(len(images)), np.tile(np.sort(chosen), len(copies))])
     room = ROOM if few_defects and len(images) > 1 else 1.0
     return Looks(found.known, found.limit * room)

@@ -21,6 +21,7 @@ from .autoencoder import DEPTH, FeatureAutoencoder, train_autoencoder
 from .blocks.augmentation import Augmentation, augment
 from .blocks.backbones import FeatureExtractor
 from .blocks.calibration import promised_rate, to_probability
+from .blocks.examples import pass_images
 from .blocks.familiarity import strangeness
 from .blocks.images import to_tensor
 from .blocks.memory import BANKS, MemoryBank, fit_memory_bank, highest, pick_depth, set_scale
@@ -81,16 +82,16 @@ def pass_good_parts(
     allowed: Augmentation,
     views: int,
     seed: int = 0,
+    passed: Sequence[Tensor] = (),  # maps of the images as they are, where they are known
 ) -> tuple[list[Tensor], np.ndarray]:
     "Pass images, then copies up to `views`, through `extractor`: maps (m, c, h', w') in float16, and whose (m,)."
     device, generator = next(extractor.parameters()).device, torch.Generator().manual_seed(seed)
-    copies = max(1, -(-views // len(images)))
-    of, found = np.tile(np.arange(len(images)), copies), []
+    of = np.tile(np.arange(len(images)), max(1, -(-views // len(images))))
+    found = [passed or pass_images(extractor, images)]
     for rows in np.array_split(np.arange(len(of)), -(-len(of) // 4)):
-        x, altered = to_tensor(images[of[rows]]), torch.from_numpy(rows >= len(images))
-        if altered.any():
-            x = torch.where(altered[:, None, None, None], augment(x, [allowed] * len(x), generator), x)
-        found.append([m.half().cpu() for m in extractor(x.to(device))])
+        if (copies := rows >= len(images)).any():
+            x = augment(to_tensor(images[of[rows]]), [allowed] * len(rows), generator)[copies]
+            found.append([m.half().cpu() for m in extractor(x.to(device))])
     return [torch.cat(depth) for depth in zip(*found, strict=True)], of
 
 # %% ../nbs/good_parts.ipynb #62a04097
@@ -129,6 +130,7 @@ def fit_good_parts(
     allowed: Augmentation,
     config: GoodPartsConfig = GoodPartsConfig(),
     seed: int = 0,
+    passed: Sequence[Tensor] = (),  # their maps, where they are known
 ) -> tuple[Detector, Tensor]:
     """Fit a detector to good parts, and measure what they look like to one that does not know them.
 
@@ -137,7 +139,7 @@ def fit_good_parts(
     """
     if not len(images):
         raise ValueError("fit_good_parts: no image of a good part; at least 1 is needed")
-    maps, of = pass_good_parts(extractor, images, allowed, config.views, seed)
+    maps, of = pass_good_parts(extractor, images, allowed, config.views, seed, passed)
     measured, rows = [], []
     for teach, judged in _deal(len(images), of, config.parts, seed):
         learned = _learn([m[teach] for m in maps], config, seed)

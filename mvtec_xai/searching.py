@@ -57,8 +57,8 @@ def inspected_index(out: str | Path) -> Searchable:
         _gather(lines, out)
     found = Searchable(pd.read_parquet(files[1]), np.load(files[0], mmap_mode="r"))
     if not len(found.table):
-        why = "no image with a vector: all are normal, or the run has no phase 13"
-        raise ValueError(f"{out}: {why}; run `mvtec-xai reproduce --only 13`, then inspect again")
+        why = "no image with a vector: none is defective, or phase 13 has described none of these categories"
+        raise ValueError(f"{out}: {why}; study them with `mvtec-xai reproduce`, then inspect again")
     return found
 
 # %% ../nbs/searching.ipynb #426748a9

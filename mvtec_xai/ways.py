@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['STANDARD', 'Way', 'STRANGENESS', 'Lessons', 'LearnConfig', 'Answers', 'Learned', 'note_alarms', 'learn_without_heads',
-           'deal_folds', 'describe_lessons', 'cross_fit_heads', 'learn_with_heads', 'add_opinions', 'better_way',
-           'compare_ways']
+           'describe_lessons', 'cross_fit_heads', 'learn_with_heads', 'add_opinions', 'better_way', 'compare_ways']
 
 # %% ../nbs/ways.ipynb #47cabc35
 from dataclasses import dataclass, field
@@ -19,11 +18,12 @@ from torch import Tensor
 from .blocks.augmentation import Augmentation
 from .blocks.backbones import FeatureExtractor
 from .blocks.calibration import fit_thresholds, promised_rate
-from .blocks.examples import Examples, pass_through
+from .blocks.examples import Examples, pass_images, pass_through
 from .blocks.familiarity import familiar_limit, strangeness
-from .blocks.memory import BANKS
+from .blocks.memory import BANKS, describe_maps
 from .blocks.metrics import defect_masks
-from .classifier import Detector, HeadConfig, describe_images, score_maps, train_heads
+from .blocks.protocol import deal_folds
+from .classifier import Detector, HeadConfig, score_maps, train_heads
 from .contrastive import PrototypeClassifier
 from .explanation_study import fit_scale
 from .good_parts import ADDED, GOOD_ONLY, GoodPartsConfig, counted
@@ -40,6 +40,13 @@ class Lessons:
     masks: np.ndarray  # (n, s, s) uint8, 1: defective
     allowed: Augmentation = Augmentation()  # what may be done to them
     fill: list[int] | None = None  # colour that images were padded with to a square; None: they were squeezed
+    bits: int | None = None  # depth of the photographs, where it is more than 8
+    _passed: list[Tensor] = field(default_factory=list, init=False, repr=False)
+
+    def passed(self, extractor: FeatureExtractor) -> list[Tensor]:
+        "Maps (n, c, h', w') of each depth of the images as they are, float16; they pass `extractor` once."
+        self._passed = self._passed or pass_images(extractor, self.images)
+        return self._passed
 
     @property
     def good(self) -> np.ndarray:
@@ -108,30 +115,21 @@ def learn_without_heads(
     extractor: FeatureExtractor, lessons: Lessons, config: LearnConfig, seed: int = 0
 ) -> tuple[Way, Tensor]:
     "Learn a detector from good parts alone: that, its answers for all images, and what was measured of good parts."
-    good, category = lessons.good, lessons.index.category.iloc[0]
-    fitted = fit_good_parts(extractor, lessons.images[good], lessons.allowed, config.good_parts, seed)
+    good, category, passed = lessons.good, lessons.index.category.iloc[0], lessons.passed(extractor)
+    maps, bad = [m[np.flatnonzero(good)] for m in passed], np.flatnonzero(~good)
+    shown = lessons.images[good], lessons.allowed
+    fitted = fit_good_parts(extractor, *shown, config.good_parts, seed, maps)
     limits = good_limits(*fitted, config.false_alarm_rate, alone=good.sum() == 1)
     found, heads = Learned(category, GOOD_ONLY, fitted[0], *limits), fitted[0].heads
     found.notes += note_alarms(good.sum(), limits[0]["false_alarm_rate"], config)
     answers = Answers(np.zeros(len(good)), np.zeros((len(good), *fitted[1].shape[2:]), np.float32))
     answers.logit[good] = good_logits(heads[0], fitted[1])[: good.sum()]
     answers.maps[good] = good_maps(heads[0], fitted[1])[: good.sum()]
-    if not good.all():
-        described = describe_images(found.detector, lessons.images[~good])
-        answers.logit[~good] = score_maps(heads, described)
-        answers.maps[~good] = explain_heads(heads, described)
+    if len(bad):
+        described = describe_maps(found.detector.memory, [m[bad] for m in passed])
+        answers.logit[bad] = score_maps(heads, described)
+        answers.maps[bad] = explain_heads(heads, described)
     return (found, answers), fitted[1]
-
-# %% ../nbs/ways.ipynb #077b191f
-def deal_folds(index: pd.DataFrame, folds: int, least: int, seed: int) -> np.ndarray:
-    "Deal rows into folds (n,); -1: learned from, never judged."
-    good, tested = index.label == 0, (index.folder == "test").to_numpy()
-    judged = tested if (good & tested).sum() >= least else np.ones(len(index), bool)
-    rng, fold = np.random.default_rng(seed), np.full(len(index), -1)
-    rows = pd.Series(np.flatnonzero(judged)).groupby(index.defect.to_numpy()[judged])
-    dealt = np.concatenate([rng.permutation(own) for _, own in rows])
-    fold[dealt] = np.arange(len(dealt)) % folds
-    return fold
 
 # %% ../nbs/ways.ipynb #668e7afc
 @torch.no_grad()
@@ -144,9 +142,10 @@ def describe_lessons(
 ) -> Examples:
     "Describe images, and copies of the defects, by the detector's memory; good parts as if it did not know them."
     generator, good = torch.Generator().manual_seed(seed), lessons.good
+    passed = lessons.passed(detector.extractor)
     rows, bad, found = np.arange(len(good)), np.flatnonzero(~good), []
     for view, of in enumerate([rows] + [bad] * views):
-        own = lessons.images, lessons.masks, of, lessons.allowed if view else None, generator
+        own = lessons.images, lessons.masks, of, lessons.allowed if view else None, generator, passed
         for maps, share, pooled in pass_through(detector.extractor, *own):
             described = detector.memory([m.float() for m in maps])
             found.append(([m.half().cpu() for m in described], share, pooled))

@@ -9,13 +9,15 @@ __all__ = ['FOLDERS', 'SHARPNESS', 'PLAIN', 'empty_pipeline', 'add_category', 'a
 # %% ../nbs/workshop.ipynb #ad7f6f89
 import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
+import torch
 
 from .blocks.augmentation import Augmentation
 from .blocks.backbones import FeatureExtractor
+from .blocks.depth import common_bits
 from .blocks.images import to_rgb
 from .blocks.photographs import padding_for, to_square
 from .blocks.masks import fit_mask, read_mask
@@ -122,7 +124,7 @@ def add_looks(
     if (folder / RECOGNISED / "config.json").is_file():
         name, plan = lessons.index.category.iloc[0], read_json(folder / PLAN)
         few = (~lessons.good).sum() < config.least
-        looks = learn_looks(extractor, lessons.images, few, seed)
+        looks = learn_looks(extractor, lessons.images, few, seed, lessons.passed(extractor))
         file = save_looks(folder / RECOGNISED, name, looks)
         kept = {*plan["files"], file.relative_to(folder).as_posix()}
         write_json(folder / PLAN, plan | {"files": sorted(kept)})
@@ -138,10 +140,12 @@ def forget_category(folder: Path, name: str) -> None:
     if composed(name) not in known:
         raise ValueError(f"{folder}: no category {name!r}; there are {', '.join(known) or 'none'}")
     name, places = known[composed(name)], dict(plan["stages"])
-    own = f"{places['detect']}/{name}/", f"{places['verify']}/{name}/", f"{RECOGNISED}/{name}.safetensors"
-    own += tuple(f"{place}/{name}." for place in listed_stages(folder).values())
-    own += (f"{places['type']}/{WHITENED}/{name}.",)
-    gone = [f for f in plan["files"] if f.startswith(own)]
+    inside = {f"{places['detect']}/{name}", f"{places['verify']}/{name}"}
+    beside = {RECOGNISED, *listed_stages(folder).values(), f"{places['type']}/{WHITENED}"}
+    at = {f: PurePosixPath(f) for f in plan["files"]}
+    gone = [
+        f for f, p in at.items() if str(p.parent) in inside or (str(p.parent) in beside and p.stem == name)
+    ]
     plan |= {
         "categories": [c for c in plan["categories"] if c != name],
         "files": sorted({*plan["files"]} - {*gone}),
@@ -168,20 +172,23 @@ def as_lessons(
 ) -> Lessons:
     "Gather lessons from images; ValueError if a type has another number of masks than of images."
     rows, images, outlined = [], [], []
-    fill = padding_for([to_rgb(image) for image in good[:20]])
+    paths = [image for own in (good, *defects.values()) for image in own if isinstance(image, str | Path)]
+    bits = common_bits(paths)
+    fill = padding_for([to_rgb(image, bits=bits) for image in good[:20]])
     for defect, own in {GOOD: good, **defects}.items():
         given = masks.get(defect) or [None] * len(own)
         if len(given) != len(own):
             raise ValueError(f"{defect}: {len(own)} images and {len(given)} masks; give one each, or None")
         for k, (image, mask) in enumerate(zip(own, given, strict=True)):
-            pixels = to_rgb(image)
+            pixels = to_rgb(image, bits=bits)
             images.append(to_square(pixels, size, fill))
             outlined.append(_mask_of(mask, pixels.shape[:2], size, fill is not None))
             folder, known = "train" if defect == GOOD else "test", None if mask is None else "given"
             about = category, folder, defect, int(defect != GOOD), known
             rows.append((f"{category}/{folder}/{defect}/{k:03}", *about))
     columns = ["image_id", "category", "folder", "defect", "label", "mask_path"]
-    return Lessons(pd.DataFrame(rows, columns=columns), np.stack(images), np.stack(outlined), allowed, fill)
+    shown = np.stack(images), np.stack(outlined), allowed, fill, bits
+    return Lessons(pd.DataFrame(rows, columns=columns), *shown)
 
 # %% ../nbs/workshop.ipynb #147f63ee
 def _mask_of(mask, shape: tuple[int, int], size: int, padded: bool) -> np.ndarray:
@@ -204,7 +211,7 @@ def learn_images(
 
     def change(folder: Path) -> None:
         add_looks(folder, pipeline.shared.extractor, lessons, config, seed)
-        add_category(folder, learned, fill=lessons.fill)
+        add_category(folder, learned, lessons.bits, lessons.fill)
 
     return changed(pipeline, change)
 
@@ -219,6 +226,8 @@ def changed(pipeline: Stored, change) -> Stored:
     kept = tempfile.TemporaryDirectory()
     folder = pipeline.save_pretrained(Path(kept.name) / "pipeline")
     change(folder)
-    changed = type(pipeline).from_pretrained(folder, pipeline.shared.device)
+    dtype = next(pipeline.shared.extractor.parameters()).dtype
+    how = pipeline.shared.device, None if dtype == torch.float32 else dtype
+    changed = type(pipeline).from_pretrained(folder, *how)
     changed.kept = kept  # until nobody holds the pipeline any more
     return changed

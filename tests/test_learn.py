@@ -197,26 +197,40 @@ def test_a_study_learns_a_type_in_whitened_features(finished, own, tmp_path):
 
 def test_wrong_use_is_refused(learned, bottles, program, tmp_path):
     good, new = bottles / "train" / "good", tmp_path / "new"
+    (empty := tmp_path / "empty").mkdir()
     for given, says in (
-        (("--out", learned), "not an empty folder"),
+        (("--out", learned, "--category", "vase"), "not an empty folder"),
         (("--out", new, "--run", learned, "--category", "flask"), "'flask' is known already"),
-        (("--out", new, "--run", learned, "--image-size", "64"), "has a network of its own"),
-        (("--out", new, "--run", learned), "look like good parts of 'flask'"),
+        (
+            ("--out", new, "--run", learned, "--category", "a", "--image-size", "64"),
+            "has a network of its own",
+        ),
+        (("--out", new, "--run", learned, "--category", "vase"), "look like good parts of 'flask'"),
         (("--out", new, "--run", tmp_path / "none"), "no such run folder"),
+        (("--out", new), "'good' cannot be the name of a part"),  # the folder's
+        (("--out", ".", "--category", "vase"), "name a new folder inside it"),
     ):
-        said = program("learn", good, *given)
+        said = program("learn", good, *given, cwd=empty)
         assert said.returncode == 2 and says in said.stderr, said.stderr
+    types = shutil.copytree(bottles / "test" / "broken_large", tmp_path / "more" / "crack").parent
+    said = program("learn", types, "--out", new, "--run", learned, "--category", "flask", "--replace")
+    assert said.returncode == 2 and "types alone, for a part that is known" in said.stderr
     said = program("forget", "gear", "--run", learned)
     assert said.returncode == 2 and "no category 'gear'; there are flask" in said.stderr
     assert not new.exists()
 
 
-def test_killed_half_way_leaves_nothing(bottles, tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_killed_or_stopped_half_way_leaves_nothing(how, bottles, tmp_path):
     out, command = tmp_path / "out", Path(sys.executable).with_name("mvtec-xai")
-    running = subprocess.Popen([command, "learn", bottles, "--out", out, "--image-size", "96"])
+    learning = [command, "learn", bottles, "--out", out, "--image-size", "96"]
+    running = subprocess.Popen(learning, stderr=subprocess.PIPE, text=True)
     while not list(tmp_path.glob(".out.*/new/01_classifier")):
         assert running.poll() is None
         time.sleep(0.05)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
+    running.send_signal(how)
+    said = running.communicate()[1]
     assert not out.exists()
+    if how == signal.SIGINT:
+        assert running.returncode == 130 and "stopped; nothing was changed" in said
+        assert not list(tmp_path.iterdir())

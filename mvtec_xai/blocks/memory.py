@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BANKS', 'neighbourhoods', 'nearest_distances', 'MemoryBank', 'set_scale', 'pick_depth', 'highest', 'k_center_greedy',
-           'first_half', 'fit_memory_banks', 'fit_memory_bank']
+           'first_half', 'fit_memory_banks', 'fit_memory_bank', 'describe_maps']
 
 # %% ../../nbs/blocks/memory.ipynb #29aa7917
 from collections.abc import Sequence
@@ -185,3 +185,11 @@ def fit_memory_bank(
         set_scale(memory, k, x)
     _fill_banks(memory, maps, candidates, generator)
     return memory
+
+# %% ../../nbs/blocks/memory.ipynb #dcab9560
+@torch.no_grad()
+def describe_maps(memory: MemoryBank, maps: Sequence[Tensor]) -> list[Tensor]:
+    "Describe maps (n, c, h', w') each as `memory` does, in float16, a few images at a time."
+    parts = zip(*(m.split(16) for m in maps), strict=True)
+    found = [[x.half() for x in memory(part)] for part in parts]
+    return [torch.cat(grid) for grid in zip(*found, strict=True)]

@@ -7,6 +7,7 @@ __all__ = ['FOLDER_SHARES', 'balanced_weights', 'make_loader', 'fit', 'run_train
 
 # %% ../../nbs/blocks/training.ipynb #cell003
 import logging
+import signal
 import warnings
 from collections.abc import Callable
 
@@ -69,7 +70,12 @@ def run_trainer(module, train: DataLoader) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         trainer = L.Trainer(max_epochs=1, accelerator="auto", devices=1, enable_checkpointing=False, **silent)
-        trainer.fit(module, train)
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(module, train)
+        except SystemExit as left:  # Lightning's answer to Ctrl-C, after which it lets no other through
+            signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from left
 
 # %% ../../nbs/blocks/training.ipynb #a8165e73
 def _lightning_module(

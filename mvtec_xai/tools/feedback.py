@@ -19,16 +19,21 @@ def read_feedback(
     feedback: Path,  # feedback.csv of a gallery
     category: str,
     images: Path | None = None,  # folder that its paths are relative to; None: where the program runs
-) -> pd.DataFrame:
-    "Read the marks of a category: path, label, type (empty: open), a row for each picture; ValueError for what cannot be."
+) -> tuple[pd.DataFrame, int]:
+    """Read the marks of a category: path, label, type (empty: open), a row for each picture; ValueError for what cannot be.
+
+    And how many marked pictures were taken for no part, and are left out.
+    """
     said = pd.read_csv(feedback, dtype=str, keep_default_na=False)
     if missing := [c for c in ("path", "category", "verdict", "type") if c not in said]:
         raise ValueError(f"{feedback}: no column {missing[0]!r}; take the feedback.csv that a gallery saves")
     if strange := sorted(set(said.verdict) - {"normal", "anomalous"}):
         raise ValueError(f"{feedback}: verdict {strange[0]!r}; there are normal and anomalous")
-    own = said[said.category.map(composed) == category]
+    named, nobody = said.category.map(composed), (said.category == "").to_numpy()
+    alone = set(named) <= {category, ""}  # then the others can only be of this part
+    own = said[(named == category) | (nobody & alone)]
     if own.empty:
-        there = ", ".join(sorted(set(said.category))) or "no part"
+        there = ", ".join(sorted(set(said.category) - {""})) or "no part"
         raise ValueError(
             f"{feedback}: nothing is marked of {category!r}, but of {there}; name the --category"
         )
@@ -38,7 +43,8 @@ def read_feedback(
     if called := [k for k in kind if k == GOOD or (k and means_good(k))]:
         raise ValueError(f"{feedback}: {called[0]!r} cannot be a type of defect; mark the picture as normal")
     marks = pd.DataFrame({"path": at, "label": label, "type": kind})
-    return pd.DataFrame([_settled(feedback, *pair) for pair in marks.groupby("path", sort=False)])
+    settled = [_settled(feedback, *pair) for pair in marks.groupby("path", sort=False)]
+    return pd.DataFrame(settled), 0 if alone else int(nobody.sum())
 
 # %% ../../nbs/tools/feedback.ipynb #becaa44e
 def _settled(feedback: Path, path: str, marks: pd.DataFrame) -> dict:

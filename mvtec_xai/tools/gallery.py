@@ -72,7 +72,7 @@ def card(line: dict) -> dict:
     if line["status"] == "error":
         return shown | {"verdict": "error", "error": line["error"]}
     if line["probability"] is not None:
-        shown |= {"p": round(line["probability"], 4), "band": [line["low"], line["high"]]}
+        shown |= {"p": line["probability"], "band": [line["low"], line["high"]]}
     others = sorted((d, t) for t, d in line["type_distances"].items() if t != line["defect_type"])[:2]
     return shown | {
         "verdict": line["verdict"],

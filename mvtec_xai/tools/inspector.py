@@ -9,6 +9,7 @@ __all__ = ['COLUMNS', 'Judged', 'settle', 'Models', 'Inspector', 'judge_file', '
 import argparse
 import csv
 import json
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, inf, log
@@ -70,8 +71,8 @@ class Models:
     def category_of(self, path: Path, given: str | None = None) -> str:
         "Tell the category: as given, else the nearest folder above with a known name; else ValueError."
         for name in [given] if given else [folder.name for folder in path.absolute().parents]:
-            if name in self.categories:
-                return name
+            if (known := unicodedata.normalize("NFC", name)) in self.categories:  # one form of each accent
+                return known
         raise ValueError(f"{path}: of which category? name one of {', '.join(self.categories)}")
 
     def part(self, category: str):

@@ -21,11 +21,12 @@ from ..blocks.categories import FILE, Category, known_categories, read_categorie
 from ..blocks.depth import common_bits
 from ..blocks.images import to_rgb
 from ..blocks.masks import find_mask, list_masks
-from ..blocks.names import GOOD, composed, means_good
+from ..blocks.names import GOOD, check_part_name, composed, means_good
 from ..blocks.photographs import padding_of
 from ..data import index_dataset, list_images
 from ..learning import learn_category
 from ..pipeline import InspectionPipeline
+from ..stored import check_new
 from .feedback import add_feedback, read_feedback
 from ..ways import STANDARD, LearnConfig, Learned, Lessons
 from ..workshop import add_category, add_looks, empty_pipeline
@@ -82,8 +83,8 @@ def read_lessons(
     index: pd.DataFrame,  # as from `index_folder`
     folder: Path,  # which may hold a `categories.yaml`, or the folder above it
     size: int,  # pixels
-) -> tuple[Lessons, int | None, list[str]]:
-    "Read images: lessons, their depth in bits, and what could not be read; ValueError if no good part is left."
+) -> tuple[Lessons, list[str]]:
+    "Read images: lessons, and what could not be read; ValueError if no good part is left."
     unreadable, rows, images, masks = [], [], [], []
     bits = common_bits(index.path)
     fill = padding_of(index.path[index.label == 0][:20], bits)
@@ -101,7 +102,7 @@ def read_lessons(
     own = read_categories(folder / FILE) if (folder / FILE).is_file() else {}
     described = known_categories(folder.absolute().parent) | own
     allowed = described.get(index.category.iloc[0], Category()).augmentation
-    return Lessons(index, np.stack(images), np.stack(masks), allowed, fill), bits, unreadable
+    return Lessons(index, np.stack(images), np.stack(masks), allowed, fill, bits), unreadable
 
 # %% ../../nbs/tools/learn.ipynb #ab30aae3
 def refuse_known(pipeline: InspectionPipeline, lessons: Lessons, category: str) -> None:
@@ -110,7 +111,9 @@ def refuse_known(pipeline: InspectionPipeline, lessons: Lessons, category: str) 
     for known in pipeline.categories if category not in pipeline.categories else []:
         found = pipeline.inspect(good, known)
         if sum(i.verdict == "normal" for i in found) > len(found) / 2:
-            remedy = f"learn them as `--category {known} --replace`, or `mvtec-xai forget {known}` first"
+            remedy = (
+                f"learn them as `--category {known} --replace`, or, if they are another part, with `--alike`"
+            )
             raise ValueError(f"{category}: these look like good parts of {known!r}, which is known; {remedy}")
 
 # %% ../../nbs/tools/learn.ipynb #82d1159f
@@ -123,8 +126,9 @@ def _with_marks(
     "The index with what a person has marked, and a note of it."
     if not feedback:
         return index, []
-    marks = read_feedback(feedback, index.category.iloc[0], images)
-    return add_feedback(index, marks), [f"{feedback}: {len(marks)} pictures marked"]
+    marks, nameless = read_feedback(feedback, index.category.iloc[0], images)
+    left_out = f"; of no category, and left out: {nameless}" if nameless else ""
+    return add_feedback(index, marks), [f"{feedback}: {len(marks)} pictures marked{left_out}"]
 
 # %% ../../nbs/tools/learn.ipynb #b69b4daa
 def learn(
@@ -142,16 +146,17 @@ def learn(
 ) -> tuple[Learned, list[str]]:
     "Learn a category from a folder into a pipeline at `out`; what was learned, and which files could not be read."
     folder, name = Path(folder), composed(category or Path(folder).absolute().name)
+    check_part_name(name)
     _check(out, run, network)
     index, said = _with_marks(index_folder(folder, name), feedback, images)
     (beside := out.absolute().parent).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=beside) as tmp:
         pipeline = _begin(Path(tmp) / "new", run, *network)
         _refuse_again(pipeline, run, name, again)
-        lessons, bits, unreadable = read_lessons(index, folder, pipeline.image_size)
+        lessons, unreadable = read_lessons(index, folder, pipeline.image_size)
         if not alike:
             refuse_known(pipeline, lessons, name)
-        learned = _learn_into(Path(tmp) / "new", pipeline, lessons, bits, config, seed)
+        learned = _learn_into(Path(tmp) / "new", pipeline, lessons, config, seed)
         learned.notes += said
         replace(Path(tmp) / "new", out)
     return learned, unreadable
@@ -163,24 +168,18 @@ def _refuse_again(pipeline: InspectionPipeline, run: Path | None, name: str, aga
 
 
 def _learn_into(
-    new: Path,
-    pipeline: InspectionPipeline,
-    lessons: Lessons,
-    bits: int | None,
-    config: LearnConfig,
-    seed: int,
+    new: Path, pipeline: InspectionPipeline, lessons: Lessons, config: LearnConfig, seed: int
 ) -> Learned:
     learned = learn_category(pipeline.shared.extractor, lessons, config, seed)
     learned.notes += ["pictures far from square: padded to one, not squeezed"] if lessons.fill else []
     add_looks(new, pipeline.shared.extractor, lessons, config, seed)
-    add_category(new, learned, bits, lessons.fill)
+    add_category(new, learned, lessons.bits, lessons.fill)
     return learned
 
 # %% ../../nbs/tools/learn.ipynb #e86151cd
 def _check(out: Path, run: Path | None, network: tuple) -> None:
     "ValueError for what cannot be."
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out}: is there already and not an empty folder; name a new one")
+    check_new(out)
     if run is not None and any(network):
         raise ValueError(f"{run}: has a network of its own; leave --backbone, --weights and --image-size out")
 

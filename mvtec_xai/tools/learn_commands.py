@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from ..blocks.carried import need_extra
-from .options import Backbone, Feedback, ImageSize, Lessons, MarkedIn, NameOf, NewPipeline
-from .options import OlderPipeline, Replace, Weights
+from .options import Alike, Backbone, Feedback, ImageSize, Lessons, MarkedIn, NameOf
+from .options import NewPipeline, OlderPipeline, Replace, Weights
 
 # %% ../../nbs/tools/learn_commands.ipynb #7f563546
 def learn(
@@ -27,17 +27,22 @@ def learn(
     backbone: Backbone = "",
     weights: Weights = None,
     image_size: ImageSize = 0,
+    alike: Alike = False,
 ) -> None:
     "Learn a part from its photographs, good ones alone or with defects: a pipeline for `inspect` and `app`."
     need_extra("study", "learn")
     from mvtec_xai.tools import learn as tool
 
     if run is not None and tool.holds_only_types(folder):
+        if feedback or replace or backbone or weights or image_size:
+            remedy = "leave --feedback, --replace and the network out, or add photographs of good parts"
+            raise ValueError(f"{folder}: types alone, for a part that is known; {remedy}")
         counts, unreadable = tool.learn_new_types(folder, out, run, category)
         said = [f"type {name}: learned from {count} images" for name, count in counts.items()]
     else:
         network = backbone, weights, image_size
-        learned, unreadable = tool.learn(folder, out, run, category, replace, network, feedback, images)
+        how = category, replace, network, feedback, images, alike
+        learned, unreadable = tool.learn(folder, out, run, *how)
         said = tool.describe_learned(learned)
     print("\n".join([*said, *(f"left out: {reason}" for reason in unreadable)]))
     name = category or folder.absolute().name

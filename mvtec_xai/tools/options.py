@@ -7,7 +7,7 @@ __all__ = ['A_RUN', 'Categories', 'Data', 'Backbone', 'Weights', 'ImageSize', 'T
            'Pdf', 'Day', 'Authors', 'Images', 'Pipeline', 'Out', 'Category', 'SaveMaps', 'Resume', 'Force',
            'PageLanguage', 'Device', 'Json', 'Quiet', 'Port', 'Host', 'SaveMasks', 'SaveExpected', 'Coco', 'MmPerPixel',
            'IgnoreBelow', 'InWorkers', 'OfCluster', 'Lessons', 'NewPipeline', 'OlderPipeline', 'NameOf', 'Feedback',
-           'MarkedIn', 'Replace', 'flag', 'there', 'all_there', 'with_extra']
+           'MarkedIn', 'Replace', 'Alike', 'flag', 'there', 'all_there', 'with_extra', 'plain_help']
 
 # %% ../../nbs/tools/options.ipynb #2c9b2ceb
 from collections.abc import Callable
@@ -197,3 +197,14 @@ MarkedIn = Annotated[
     Path | None, typer.Option("--images", help="Folder that its paths are relative to; default: this one.")
 ]
 Replace = Annotated[bool, flag("--replace", "A known category of that name is learned anew.")]
+Alike = Annotated[bool, flag("--alike", "It may look like another part that is known.")]
+
+# %% ../../nbs/tools/options.ipynb #380f6ed9
+def plain_help(command: typer.core.TyperCommand) -> typer.core.TyperCommand:
+    "Let the help of `command`, and of those under it, show no `<bool>` beside what takes no value; return it."
+    for option in (*command.params, command.get_help_option(typer.Context(command))):
+        if getattr(option, "is_flag", False):
+            option.metavar = ""
+    for inner in getattr(command, "commands", {}).values():
+        plain_help(inner)
+    return command

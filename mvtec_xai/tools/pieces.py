@@ -21,14 +21,14 @@ from .words import Words
 ROOM_FOR_WORD, ROOM_FOR_NUMBER = 0.2, 0.12  # of the bar, on a phone
 
 
-def scale(p: float, low: float, high: float, words: Words) -> str:
-    "Probability `p` on a bar of three parts that meet at `low` and `high`, which stand under their places."
+def scale(p: float, low: float, high: float, words: Words, says: str) -> str:
+    "`p`, which `says` what it is, on a bar of three parts that meet at `low` and `high`, which stand under their places."
     parts = {"normal": low, "review": high - low, "anomalous": 1 - high}
     track = "".join(
         f'<span class="{name}" style="width:{100 * share:.2f}%">{words(name) if share > ROOM_FOR_WORD else ""}</span>'
         for name, share in parts.items()
     )
-    said = f"{words('detector_says', p=words.number(p))} {words.number(low)} - {words.number(high)}: {words('review')}"
+    said = f"{says} {words.number(low)} - {words.number(high)}: {words('review')}" if high > low else says
     return (
         f'<div class="scale" role="img" aria-label="{escape(said)}">'
         f'<div class="needle" style="left:{100 * p:.2f}%"></div><div class="track">{track}</div>'

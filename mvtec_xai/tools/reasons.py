@@ -39,7 +39,8 @@ def category_step(inspection: Inspection, shape: tuple[int, int], words: Words) 
     height, width = shape
     said = [*_which(inspection, words), words("size_is", width=width, height=height)]
     said += [words("small")] if min(shape) < SMALLEST else []
-    said += [words("squeezed")] if max(shape) > 1.1 * min(shape) else []
+    if max(shape) > 1.1 * min(shape):
+        said.append(words("padded" if inspection.padded else "squeezed"))
     return Step(words("category_step"), " ".join(said))
 
 # %% ../../nbs/tools/reasons.ipynb #d42cf1a0
@@ -66,7 +67,8 @@ def detector_step(inspection: Inspection, words: Words) -> Step:
         return Step(words("detector_step"), words("detector_unfamiliar", p=p))
     so_far = words(f"{_judge(i)}_{verdict_of(alone, i.low, i.high)}", low=low, high=high)
     said = " ".join([words(f"{_judge(i)}_says", p=p), so_far, *_added("detector", i, words)])
-    return Step(words("detector_step"), said, scale(alone, i.low, i.high, words))
+    bar = scale(alone, i.low, i.high, words, words(f"{_judge(i)}_says", p=p))
+    return Step(words("detector_step"), said, bar)
 
 
 def _judge(inspection: Inspection) -> str:
@@ -230,7 +232,8 @@ def tell(inspection: Inspection, steps: list[Step], words: Words) -> str:
     sections = "".join(_section(number, step) for number, step in enumerate(steps, 1))
     verdict, sure = inspection.verdict, inspection.verdict != "unfamiliar"
     p = words(f"{_judge(inspection)}_says", p=words.number(inspection.probability)) if sure else ""
-    meaning = words(f"{verdict}_means" if inspection.category else "none_means")
+    kind = "stranger_" if verdict == "anomalous" and inspection.basis == GOOD_ONLY else ""
+    meaning = words(f"{kind}{verdict}_means" if inspection.category else "none_means")
     said = f"<strong>{words(verdict)}</strong>{meaning} {p}"
     first = f'<div class="verdict {verdict}" role="status">{words("verdict")}{said}</div>'
     return f'<div class="reasons">{first}{sections}<p class="times">{times(inspection, words)}</p></div>'

@@ -58,12 +58,12 @@ def learn_unstudied(
     newer = (out / PLAN).is_file() and (out / PLAN).stat().st_mtime >= own.stat().st_mtime
     if newer and set(lacking) <= set(read_json(out / PLAN)["categories"]):
         return None
-    rows, latest = [], plan.run
+    rows, latest, folders = [], plan.run, category_folders(Path(plan.data))
     with TemporaryDirectory(prefix=".pipeline.", dir=plan.run) as tmp:
         for category, why in lacking.items():
             new = Path(tmp) / str(len(rows))
             how = {"again": True, "alike": True, "config": config}  # the data set says that it is another
-            learned, _ = learn(Path(plan.data) / category, new, latest, category, **how)
+            learned, _ = learn(folders[category], new, latest, category, **how)
             rows.append({"category": category, "learned from": learned.basis, "no study": why})
             latest = new
         shutil.rmtree(out, ignore_errors=True)

@@ -71,6 +71,7 @@ ENGLISH |= {
     "normal_means": "No sign of a defect.",
     "review_means": "The machine does not decide this one: a person should look at it.",
     "anomalous_means": "The part is defective.",
+    "stranger_anomalous_means": "The part is stranger than good parts are.",
     "unfamiliar": "not this part",
     "unfamiliar_means": "It does not look like the parts that this run knows in this category: perhaps another category, "
     "another camera or light.",
@@ -97,6 +98,7 @@ ENGLISH |= {
     "size_is": "The image has {width} x {height} pixels.",
     "small": "That is very small: what follows says little.",
     "squeezed": "It is not square and was squeezed into a square for the models.",
+    "padded": "It is not square and was padded to a square for the models.",
     "detector_step": "Detector",
     "detector_unfamiliar": "It is farther from good parts than any known image of this category, even where it is most like them. "
     "The probability of {p} means nothing here.",
@@ -118,7 +120,7 @@ ENGLISH |= {
 # %% ../../nbs/tools/words.ipynb #684f754b
 ENGLISH |= {
     "heatmap_step": "Where",
-    "heatmap_none": "No heatmap is made: the detector was sure of a good part.",
+    "heatmap_none": "No heatmap is made: the part is judged normal.",
     "heatmap_flat": "The heatmap is flat: nothing in the image stands out.",
     "heatmap_is": "Left the image, right the heatmap on this category's fixed scale. "
     "The white outline marks the suspicious region, {share} of the image.",
@@ -135,7 +137,7 @@ ENGLISH |= {
     "outline_is": "Defects: {n}. The largest measures {area} {unit}², the longest {longest} {unit}.",
     "outline_ignored": "Smaller than what is tolerated: {n}.",
     "verify_step": "Second opinion",
-    "verify_sure": "Not asked: the detector was sure.",
+    "verify_sure": "Not asked: the detector was not in doubt.",
     "verify_off": "Not asked: the detector was in doubt, but in this category the autoencoder has not proved that it helps.",
     "verify_asked": "Asked, since the detector was in doubt. "
     "To the autoencoder, fitted on good parts alone, this part is stranger than {percentile} of good parts.",
@@ -157,7 +159,7 @@ ENGLISH |= {
     "neighbours_are": "The most similar defects that this run knows, the nearest first; outlined is the region that was found in each. "
     "A click enlarges them.",
     "distance": "distance {distance}",
-    "gone": "picture not on this machine",
+    "gone": "picture not at hand",
     "opacity": "strength of the heatmap",
     "enlarge": "enlarge {name}",
     "on_map": "on the map",
