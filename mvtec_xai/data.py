@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MVTEC_URLS', 'MVTEC_SHA256', 'list_images', 'category_folders', 'list_categories', 'index_dataset', 'assign_folds',
-           'download_mvtec']
+           'without_blank_masks', 'download_mvtec']
 
 # %% ../nbs/00_data.ipynb #cell003
 from collections.abc import Sequence
@@ -77,7 +77,7 @@ def _rows(category: str, place: Path, folder: str) -> list[tuple]:
         defect, masks = composed(kind.name), list_masks(place / "ground_truth" / kind.name)
         for path in list_images(kind):
             image_id = composed(f"{category}/{folder}/{kind.name}/{path.stem}")
-            mask = find_mask(path, masks) if defect != GOOD else None
+            mask = find_mask(path, masks) if folder == "test" and defect != GOOD else None
             mask = str(mask.absolute()) if mask else None
             rows.append((image_id, str(path), category, folder, defect, int(defect != GOOD), mask))
     return rows
@@ -105,6 +105,16 @@ def assign_folds(
         dealt = np.concatenate([rng.permutation(part.index) for _, part in own.groupby("defect")])
         fold[dealt] = np.arange(len(dealt)) % folds
     return index.assign(fold=fold)
+
+# %% ../nbs/00_data.ipynb #bddec613
+def without_blank_masks(
+    index: pd.DataFrame,  # (n) rows: label, mask_path
+    masks: np.ndarray,  # (n, h, w)
+) -> pd.DataFrame:
+    "Leave out of the index the masks in which nothing is marked."
+    named = np.flatnonzero(index.mask_path.notna())
+    blank = named[[not masks[row].any() for row in named]]
+    return index.assign(mask_path=index.mask_path.where(~index.index.isin(index.index[blank]), None))
 
 # %% ../nbs/00_data.ipynb #cell044
 MVTEC_URLS = (

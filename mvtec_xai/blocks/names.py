@@ -6,6 +6,7 @@
 __all__ = ['GOOD', 'OTHER_NAMES_OF_GOOD', 'TAKEN', 'composed', 'means_good', 'check_part_name']
 
 # %% ../../nbs/blocks/names.ipynb #30686ebb
+import re
 import unicodedata
 
 # %% ../../nbs/blocks/names.ipynb #2d43d6d2
@@ -45,11 +46,12 @@ OTHER_NAMES_OF_GOOD = (
 # %% ../../nbs/blocks/names.ipynb #3a875805
 def means_good(name: str) -> bool:
     "Tell whether a folder that is not called `good` is named as good parts are elsewhere."
-    plain = composed(name).strip(" ._-").casefold().replace(" ", "_")
+    plain = re.sub(r"[\s_.(-]*\d*\)?$", "", composed(name).casefold())  # without a number at its end
+    plain = plain.strip(" ._-").replace(" ", "_")
     return name != GOOD and (plain == GOOD or plain in OTHER_NAMES_OF_GOOD)
 
 # %% ../../nbs/blocks/names.ipynb #33e16b3f
-TAKEN = ("train", "test", "ground_truth", "config", "extractor", "network", "reference")
+TAKEN = ("train", "test", "ground_truth", "config", "extractor", "network", "reference", "mean", "all")
 
 
 def check_part_name(name: str) -> None:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PROFILES', 'NEEDS', 'PHASE', 'PACKAGE', 'CARRIED', 'lacking_packages', 'cells_of', 'code_of', 'find_phases', 'Plan',
            'parameters_of', 'parameter_names', 'find_repository', 'default_run', 'local_imports', 'source_digest',
-           'files_digest', 'fingerprint', 'is_done', 'check_options', 'split_names']
+           'fingerprint', 'is_done', 'check_options', 'split_names']
 
 # %% ../../nbs/tools/phases.ipynb #a353b9f3
 import ast
@@ -19,6 +19,7 @@ from pathlib import Path
 import mvtec_xai
 from ..blocks.carried import need_packages
 from ..blocks.names import composed
+from ..blocks.runs import files_digest
 from ..sample.parts import PARTS
 
 # %% ../../nbs/tools/phases.ipynb #966a6afd
@@ -183,21 +184,20 @@ def source_digest(notebook: Path) -> str:
     seen |= {page.name: page.read_text(encoding="utf-8") for page in pages}
     return hashlib.sha256(json.dumps([code, sorted(seen.items())]).encode()).hexdigest()
 
-# %% ../../nbs/tools/phases.ipynb #ef3184ed
-def files_digest(folders: Sequence[Path]) -> str:
-    "Hash the names, sizes and times of change of all files under `folders`, wherever these lie."
-    files = sorted((p, folder.parent) for folder in folders for p in folder.rglob("*") if p.is_file())
-    found = [(str(p.relative_to(above)), p.stat().st_size, p.stat().st_mtime_ns) for p, above in files]
-    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
-
 # %% ../../nbs/tools/phases.ipynb #cell013
+def _data_of(plan: Plan) -> list[Path]:
+    "The folders of the categories, and what is said of them beside these."
+    from mvtec_xai.data import category_folders
+
+    root, folders = Path(plan.data), category_folders(plan.data)
+    return [*(folders[c] for c in plan.categories or folders), *filter(Path.is_file, sorted(root.iterdir()))]
+
+
 def fingerprint(plan: Plan, phase: str) -> dict[str, str]:
     "Gather what decides whether `phase` has to be done again."
-    if phase == "00_data":
-        root = Path(plan.data) if plan.data else None
-        inputs = [] if root is None else [root / c for c in plan.categories] or [root]
-    else:
-        inputs = [plan.run / p for p in plan.reads[phase]]
+    inputs = [plan.run / p for p in plan.reads[phase]]
+    if phase == "00_data" and plan.data:
+        inputs = _data_of(plan)
     given = {name: value for name, value in parameters_of(plan, phase).items() if name != "run"}
     if plan.figures.is_relative_to(plan.run):
         given["figures"] = str(plan.figures.relative_to(plan.run))  # a run that is moved stays as it is

@@ -144,6 +144,7 @@ def reproduce(
                 continue
             manifest["phases"].pop(phase, None)
             write_json(path, manifest)
+            _outdate(plan, phase)
             say(f"{line} ...")
             manifest["phases"][phase] = record = run_phase(plan, phase)
             manifest["data_fingerprint"] = _data_fingerprint(plan)
@@ -157,6 +158,17 @@ def _phase(number: str, phases: Sequence[str]) -> str:
     if not found:
         raise ValueError(f"no phase {number!r}; there are {', '.join(phases)}")
     return found[0]
+
+
+def _outdate(plan: Plan, phase: str) -> None:
+    "Take away what says that a phase, and those that read it, are finished: nothing loads some old and some new."
+    outdated = {phase}
+    for later, reads in plan.reads.items():  # in their order
+        if outdated & set(reads):
+            outdated.add(later)
+    for name in outdated:
+        for said in ("config.json", "stage.json"):
+            (plan.run / name / said).unlink(missing_ok=True)
 
 
 def _data_fingerprint(plan: Plan) -> str | None:
