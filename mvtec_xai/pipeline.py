@@ -20,7 +20,7 @@ from torch import Tensor
 from .blocks.backbones import pool_maps
 from .blocks.images import one_each, several, to_rgb
 from .blocks.photographs import resize_image, to_square
-from .blocks.names import check_part_name, composed
+from .blocks.names import composed
 from .blocks.threads import threaded
 from .inspection import Inspection, InspectionError
 from .searching import Searching
@@ -204,7 +204,6 @@ class Teachable(Stored):
         "Return a pipeline that has learned a category as well, or anew; ValueError without a good part."
         from mvtec_xai.workshop import as_lessons, learn_images
 
-        check_part_name(composed(category))
         lessons = as_lessons(composed(category), good, defects or {}, masks or {}, self.shared.image_size)
         lessons.allowed = how.pop("allowed", lessons.allowed)
         return learn_images(self, lessons, **how)

@@ -21,16 +21,16 @@ from .category import Recogniser, load_recogniser
 from .classifier import load_extractor
 from .stages import PLAN, Shared, Stage, load_stages
 
-# %% ../nbs/stored.ipynb #67126d94
-FORMAT = 4  # of saved pipelines; to be raised when a phase changes what it keeps
-
-
+# %% ../nbs/stored.ipynb #4a889066
 def check_new(folder: Path) -> None:
     "ValueError unless `folder` can be made, or be put in the place of an empty one."
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder}: is there already and not an empty folder; name a new one")
     if folder.exists() and (os.path.ismount(folder) or folder.samefile(Path.cwd())):
         raise ValueError(f"{folder}: cannot be replaced as a whole; name a new folder inside it")
+
+# %% ../nbs/stored.ipynb #67126d94
+FORMAT = 4  # of saved pipelines; to be raised when a phase changes what it keeps
 
 
 def copy_files(source: Path | None, files: dict[Path, int], folder: Path) -> Path:

@@ -21,7 +21,7 @@ from .blocks.depth import common_bits
 from .blocks.images import to_rgb
 from .blocks.photographs import padding_for, to_square
 from .blocks.masks import fit_mask, read_mask
-from .blocks.names import GOOD, composed
+from .blocks.names import GOOD, check_part_name, composed
 from .blocks.runs import read_json, read_tensors, write_json, write_tensors
 from .category import learn_looks, save_looks
 from .classifier import save_detector
@@ -158,10 +158,10 @@ def forget_category(folder: Path, name: str) -> None:
     for file in gone:
         (folder / file).unlink(missing_ok=True)
 
-# %% ../nbs/workshop.ipynb #e2276bd1
+# %% ../nbs/workshop.ipynb #e3e5e6a0
 PLAIN = Augmentation()
 
-
+# %% ../nbs/workshop.ipynb #e2276bd1
 def as_lessons(
     category: str,
     good: Sequence,  # images of any form, as `inspect` takes them
@@ -170,7 +170,8 @@ def as_lessons(
     size: int,  # pixels
     allowed: Augmentation = PLAIN,
 ) -> Lessons:
-    "Gather lessons from images; ValueError if a type has another number of masks than of images."
+    "Gather lessons from images; ValueError for a bad name, or if a type has another number of masks than of images."
+    check_part_name(category)
     rows, images, outlined = [], [], []
     paths = [image for own in (good, *defects.values()) for image in own if isinstance(image, str | Path)]
     bits = common_bits(paths)

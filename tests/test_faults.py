@@ -28,7 +28,7 @@ from mvtec_xai.tools.reproduce import PhaseError, own_kernel, reproduce
 @pytest.fixture
 def two(tmp_path):
     "A data set of two categories, small but in order."
-    return make_sample(tmp_path / "two", train=3, good=4, per_type=3, size=64, categories=["bottle", "screw"])
+    return make_sample(tmp_path / "two", train=4, good=4, per_type=3, size=64, categories=["bottle", "screw"])
 
 
 def first_phase(root, tmp_path):
@@ -44,8 +44,13 @@ def first_phase(root, tmp_path):
         (lambda p: shutil.rmtree(p / "train/good"), "screw/train/good"),
         (lambda p: (p / "test/good").rename(p / "test/OK"), "screw/test/OK"),
         (lambda p: (p / "train/good").rename(p / "train/normal"), "screw/train/normal"),
+        (lambda p: (p / "test/good").rename(p / "test/good_2"), "screw/test/good_2"),
+        (
+            lambda p: shutil.copytree(p / "test/thread_side", p / "train/thread_side"),
+            "screw/train/thread_side",
+        ),
     ],
-    ids=["no defects", "no good to judge by", "no good to learn from", "OK", "normal"],
+    ids=["no defects", "no good to judge by", "no good to learn from", "OK", "normal", "good_2", "in train"],
 )
 def test_what_a_data_set_lacks_is_said_at_once(two, spoil, told):
     spoil(two / "screw")

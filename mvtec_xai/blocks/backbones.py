@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['DEFAULT_BACKBONE', 'PACKAGED_WEIGHTS', 'TOGETHER', 'packaged_weights', 'read_weights', 'match_weights',
-           'create_backbone', 'bare_backbone', 'Normalize', 'pool_maps', 'FeatureExtractor', 'finest_map',
+           'create_backbone', 'bare_backbone', 'Normalize', 'pool_maps', 'in_parts', 'FeatureExtractor', 'finest_map',
            'fuse_batchnorm', 'usable_device']
 
 # %% ../../nbs/blocks/backbones.ipynb #cell003
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -146,10 +147,24 @@ def pool_maps(
     "Feature vectors (n, d): the spatial means of the maps, each of unit length, one after the other."
     return torch.cat([nn.functional.normalize(m.mean(dim=(2, 3)), dim=1) for m in maps], dim=1)
 
-# %% ../../nbs/blocks/backbones.ipynb #619b37ac
+# %% ../../nbs/blocks/backbones.ipynb #f72207ca
 TOGETHER = 448 * 448  # pixels that pass a CPU at once
 
 
+def in_parts(maps: Callable) -> Callable:
+    "Let a method that gives maps of images (n, 3, h, w) do so, on a CPU, for few images at a time."
+
+    @wraps(maps)
+    def pieced(network: nn.Module, images: Tensor, *args, **how) -> list[Tensor]:
+        if images.device.type != "cpu" or torch.compiler.is_exporting():
+            return maps(network, images, *args, **how)
+        parts = images.split(max(1, TOGETHER // images[0, 0].numel()))
+        found = [maps(network, part, *args, **how) for part in parts]
+        return found[0] if len(found) == 1 else [torch.cat(depth) for depth in zip(*found, strict=True)]
+
+    return pieced
+
+# %% ../../nbs/blocks/backbones.ipynb #619b37ac
 class FeatureExtractor(nn.Module):
     "A frozen backbone: images (n, 3, h, w), RGB in 0..1, to four maps (n, c, h', w'), from the finest to the coarsest."
 
@@ -173,15 +188,9 @@ class FeatureExtractor(nn.Module):
             maps[0] = F.adaptive_avg_pool2d(finest, maps[1].shape[-2:])
         return [finest, *maps]
 
+    @in_parts
     def maps(self, images: Tensor, indices: int | list[int], **how) -> list[Tensor]:
-        "Give the maps of some depths, as timm counts them; a CPU passes few images at a time."
-        if images.device.type != "cpu" or torch.compiler.is_exporting():
-            return self._pass(images, indices, how)
-        few = max(1, TOGETHER // images[0, 0].numel())
-        found = [self._pass(part, indices, how) for part in images.split(few)]
-        return found[0] if len(found) == 1 else [torch.cat(depth) for depth in zip(*found, strict=True)]
-
-    def _pass(self, images: Tensor, indices: int | list[int], how: dict) -> list[Tensor]:
+        "Give the maps of some depths, as timm counts them."
         x = self.normalize(images).contiguous(memory_format=torch.channels_last)
         return list(self.backbone.forward_intermediates(x, indices=indices, intermediates_only=True, **how))
 

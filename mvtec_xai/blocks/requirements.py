@@ -11,7 +11,7 @@ import pandas as pd
 from .names import GOOD, check_part_name, means_good
 
 # %% ../../nbs/blocks/requirements.ipynb #f5859e0b
-FEWEST_GOOD = 2  # in train/good
+FEWEST_GOOD = 4  # in train/good; half of them are kept aside
 FEWEST_DEFECTS = 3  # in test/, as many as folds at least
 
 
@@ -44,7 +44,7 @@ def _mistakes_of(category: str, own: pd.DataFrame) -> list[tuple[str, str, str]]
         found.append((taken, category, "files and folders of a run are called so: rename the folder"))
     return found
 
-
+# %% ../../nbs/blocks/requirements.ipynb #a98988f5
 def _lacks_of(category: str, own: pd.DataFrame) -> list[tuple[str, str, str]]:
     if mistakes := _mistakes_of(category, own):
         return mistakes

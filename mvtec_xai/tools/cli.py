@@ -30,7 +30,7 @@ from .options import SaveExpected, SaveMasks
 from .learn_commands import forget, learn
 from .search_command import search_command
 
-# %% ../../nbs/tools/cli.ipynb #cell005
+# %% ../../nbs/tools/cli.ipynb #27b32336
 def _kept() -> str:
     again = "what is finished is kept, the same command goes on from there"
     return "nothing was changed" if sys.argv[1:2] == ["learn"] else again
@@ -47,7 +47,7 @@ class Program(typer.core.TyperGroup):
             print(f"stopped; {_kept()}", file=sys.stderr)
             raise typer.Exit(130) from None
 
-
+# %% ../../nbs/tools/cli.ipynb #cell005
 app = typer.Typer(
     cls=Program,
     help="Detect, explain, verify, classify and map industrial anomalies.",

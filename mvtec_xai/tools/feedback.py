@@ -34,9 +34,8 @@ def read_feedback(
     own = said[(named == category) | (nobody & alone)]
     if own.empty:
         there = ", ".join(sorted(set(said.category) - {""})) or "no part"
-        raise ValueError(
-            f"{feedback}: nothing is marked of {category!r}, but of {there}; name the --category"
-        )
+        found = f"nothing is marked of {category!r}, but of {there}"
+        raise ValueError(f"{feedback}: {found}; name the --category")
     at = own.path.map(lambda path: realpath((images or Path()) / path))
     label, kind = (own.verdict == "anomalous").astype(int), own.type.map(composed)
     kind = kind.where((label == 1) & ~kind.isin(["unknown", UNNAMED]), "")

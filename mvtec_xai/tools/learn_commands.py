@@ -35,18 +35,16 @@ def learn(
 
     if run is not None and tool.holds_only_types(folder):
         if feedback or replace or backbone or weights or image_size:
-            remedy = "leave --feedback, --replace and the network out, or add photographs of good parts"
-            raise ValueError(f"{folder}: types alone, for a part that is known; {remedy}")
+            given = "--feedback, --replace and a network need good parts as well"
+            raise ValueError(f"{folder}: types alone, for a part that is known; {given}")
         counts, unreadable = tool.learn_new_types(folder, out, run, category)
         said = [f"type {name}: learned from {count} images" for name, count in counts.items()]
     else:
-        network = backbone, weights, image_size
-        how = category, replace, network, feedback, images, alike
-        learned, unreadable = tool.learn(folder, out, run, *how)
+        how = replace, (backbone, weights, image_size), feedback, images, alike
+        learned, unreadable = tool.learn(folder, out, run, category, *how)
         said = tool.describe_learned(learned)
-    print("\n".join([*said, *(f"left out: {reason}" for reason in unreadable)]))
-    name = category or folder.absolute().name
-    print(f"{out}: try `mvtec-xai inspect PHOTOS --run {out} --category {name} --out inspected`")
+    asks = f"mvtec-xai inspect PHOTOS --run {out} --category {category or folder.absolute().name} --out inspected"
+    print(*said, *(f"left out: {reason}" for reason in unreadable), f"{out}: try `{asks}`", sep="\n")
 
 # %% ../../nbs/tools/learn_commands.ipynb #f7ae69a2
 def forget(

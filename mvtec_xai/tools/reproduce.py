@@ -142,9 +142,8 @@ def reproduce(
             if phase not in again and is_done(plan, phase, manifest["phases"].get(phase)):
                 say(f"{line} done before")
                 continue
-            manifest["phases"].pop(phase, None)
+            _outdate(plan, phase, manifest)
             write_json(path, manifest)
-            _outdate(plan, phase)
             say(f"{line} ...")
             manifest["phases"][phase] = record = run_phase(plan, phase)
             manifest["data_fingerprint"] = _data_fingerprint(plan)
@@ -158,17 +157,6 @@ def _phase(number: str, phases: Sequence[str]) -> str:
     if not found:
         raise ValueError(f"no phase {number!r}; there are {', '.join(phases)}")
     return found[0]
-
-
-def _outdate(plan: Plan, phase: str) -> None:
-    "Take away what says that a phase, and those that read it, are finished: nothing loads some old and some new."
-    outdated = {phase}
-    for later, reads in plan.reads.items():  # in their order
-        if outdated & set(reads):
-            outdated.add(later)
-    for name in outdated:
-        for said in ("config.json", "stage.json"):
-            (plan.run / name / said).unlink(missing_ok=True)
 
 
 def _data_fingerprint(plan: Plan) -> str | None:
@@ -191,6 +179,18 @@ def _possible(phases: Sequence[str], only: str | None, say) -> list[str]:
     for told in lacking.values():
         say(f"left out: {told}")
     return [phase for phase in phases if phase not in lacking]
+
+# %% ../../nbs/tools/reproduce.ipynb #de9d72e4
+def _outdate(plan: Plan, phase: str, manifest: dict) -> None:
+    "Take away what says that a phase, and those that read it, are finished: nothing loads some old and some new."
+    manifest["phases"].pop(phase, None)
+    outdated = {phase}
+    for later, reads in plan.reads.items():  # in their order
+        if outdated & set(reads):
+            outdated.add(later)
+    for name in outdated:
+        for said in ("config.json", "stage.json"):
+            (plan.run / name / said).unlink(missing_ok=True)
 
 # %% ../../nbs/tools/reproduce.ipynb #cell024
 def summary(plan: Plan, manifest: dict) -> str:
