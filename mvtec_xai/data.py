@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['MVTEC_URLS', 'MVTEC_SHA256', 'list_images', 'category_folders', 'list_categories', 'index_dataset', 'assign_folds',
-           'without_blank_masks', 'download_mvtec']
+           'keep_together', 'without_blank_masks', 'download_mvtec']
 
 # %% ../nbs/00_data.ipynb #cell003
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -102,9 +103,26 @@ def assign_folds(
     fold = pd.Series(-1, index=index.index)
     for _, own in test.groupby("category"):
         rng = np.random.default_rng(seed)
-        dealt = np.concatenate([rng.permutation(part.index) for _, part in own.groupby("defect")])
-        fold[dealt] = np.arange(len(dealt)) % folds
+        kinds = [rng.permutation(part.index) for _, part in own.groupby("defect")]
+        good_last = sorted(kinds, key=lambda rows: own.label[rows[0]] == 0)
+        for dealt in map(np.concatenate, (kinds, good_last)):
+            fold[dealt] = np.arange(len(dealt)) % folds
+            if fold[own.index[own.label == 1]].nunique() > 2:  # any two folds leave a defect to learn from
+                break
     return index.assign(fold=fold)
+
+# %% ../nbs/00_data.ipynb #dc4cc0f3
+def keep_together(index: pd.DataFrame) -> pd.DataFrame:
+    "Give test images whose files are the same one fold; ValueError for one that is in train as well."
+    digest = index.path.map(lambda path: hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest())
+    for _, same in index[digest.duplicated(keep=False)].groupby(digest):
+        if same.folder.nunique() > 1:
+            found, remedy = (
+                " and ".join(same.path),
+                "take one of them away; `mvtec-xai data check` lists all such",
+            )
+            raise ValueError(f"{found}: the same picture, to learn from and to be judged; {remedy}")
+    return index.assign(fold=index.fold.groupby(digest).transform("first"))
 
 # %% ../nbs/00_data.ipynb #bddec613
 def without_blank_masks(

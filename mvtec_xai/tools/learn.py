@@ -85,7 +85,7 @@ def read_lessons(
     size: int,  # pixels
 ) -> tuple[Lessons, list[str]]:
     "Read images: lessons, and what could not be read; ValueError if no good part is left."
-    unreadable, rows, images, masks = [], [], [], []
+    unreadable, rows, images, masks, seen = [], [], [], [], {}
     bits = common_bits(index.path)
     fill = padding_of(index.path[index.label == 0][:20], bits)
     for row in index.itertuples():
@@ -93,6 +93,9 @@ def read_lessons(
             image, mask = decode(row, size, bits, fill)
         except (ValueError, OSError) as error:
             unreadable.append(str(error))
+            continue
+        if (first := seen.setdefault(hash(image.tobytes()), row.path)) != row.path:
+            unreadable.append(f"{row.path}: the same picture as {first}")
             continue
         rows.append(row.Index), images.append(image)
         masks.append(np.broadcast_to(np.asarray(mask, np.uint8), (size, size)))
