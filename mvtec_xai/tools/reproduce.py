@@ -25,6 +25,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from ..blocks.locks import locked
 from ..blocks.machine import share_machine
+from ..blocks.requirements import NothingToStudy
 from ..blocks.runs import write_json
 from .phases import CARRIED, Plan, fingerprint, is_done, lacking_packages, parameters_of
 
@@ -95,10 +96,10 @@ class PhaseError(RuntimeError):
 def run_phase(plan: Plan, phase: str) -> dict:
     "Execute the notebook of `phase` and return its record for the manifest; PhaseError if it fails."
     marks, started = fingerprint(plan, phase), time.time()
-    _execute(plan, phase, plan.run / "notebooks" / f"{phase}.ipynb")
+    why = _execute(plan, phase, plan.run / "notebooks" / f"{phase}.ipynb")
     outputs = sorted(str(p.relative_to(plan.run)) for p in (plan.run / phase).rglob("*") if p.is_file())
     return {
-        "status": "done",
+        "status": why or "done",
         "seconds": round(time.time() - started, 1),
         "started": datetime.fromtimestamp(started, timezone.utc).isoformat(timespec="seconds"),
         "peak_memory_mb": peak_memory_mb(),
@@ -106,8 +107,9 @@ def run_phase(plan: Plan, phase: str) -> dict:
         "outputs": outputs,
     }
 
-
-def _execute(plan: Plan, phase: str, executed: Path) -> None:
+# %% ../../nbs/tools/reproduce.ipynb #b94e1f53
+def _execute(plan: Plan, phase: str, executed: Path) -> str:
+    "Execute a notebook; why it is left out, or nothing."
     executed.parent.mkdir(parents=True, exist_ok=True)
     share_machine()  # of which the kernel to be started learns by the environment
     options = {"progress_bar": sys.stderr.isatty(), "extra_arguments": ["--IPKernelApp.log_level=50"]}
@@ -117,8 +119,11 @@ def _execute(plan: Plan, phase: str, executed: Path) -> None:
             options |= {"kernel_name": kernel, "cwd": plan.notebooks}
             papermill.execute_notebook(notebook, executed, given, **options)
     except PapermillExecutionError as error:
+        if error.ename == NothingToStudy.__name__:
+            return f"left out: {error.evalue}"
         what = f"phase {phase} failed: {error.ename}: {error.evalue}"
         raise PhaseError(f"{what}\nthe executed notebook, up to the failure: {executed}") from error
+    return ""
 
 # %% ../../nbs/tools/reproduce.ipynb #cell022
 def reproduce(
@@ -148,7 +153,7 @@ def reproduce(
             manifest["phases"][phase] = record = run_phase(plan, phase)
             manifest["data_fingerprint"] = _data_fingerprint(plan)
             write_json(path, manifest)
-            say(f"{line} {record['seconds']:.0f} s")
+            say(f"{line} {_told(record)}")
     return manifest
 
 # %% ../../nbs/tools/reproduce.ipynb #fbd5c1a4
@@ -191,6 +196,10 @@ def _outdate(plan: Plan, phase: str, manifest: dict) -> None:
     for name in outdated:
         for said in ("config.json", "stage.json"):
             (plan.run / name / said).unlink(missing_ok=True)
+
+
+def _told(record: dict) -> str:
+    return f"{record['seconds']:.0f} s" if record["status"] == "done" else record["status"]
 
 # %% ../../nbs/tools/reproduce.ipynb #cell024
 def summary(plan: Plan, manifest: dict) -> str:
