@@ -46,7 +46,7 @@ lab: $(STAMP)  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --config .ci/jupyter.py
 
 notebooks: $(STAMP)  ## execute all notebooks in place, to refresh the outputs that are kept
-	cd nbs && for nb in index.ipynb results.ipynb deploy.ipynb commands.ipynb blocks/*.ipynb [0-9][0-9]_*.ipynb tools/*.ipynb; do \
+	cd nbs && for nb in *.ipynb blocks/*.ipynb sample/*.ipynb tools/*.ipynb; do \
 	  ../$(BIN)/jupyter nbconvert --log-level ERROR --to notebook --execute --inplace $$nb || exit 1; done
 	$(BIN)/nbdev_clean
 

@@ -158,7 +158,7 @@ def in_parts(maps: Callable) -> Callable:
     def pieced(network: nn.Module, images: Tensor, *args, **how) -> list[Tensor]:
         if images.device.type != "cpu" or torch.compiler.is_exporting():
             return maps(network, images, *args, **how)
-        parts = images.split(max(1, TOGETHER // images[0, 0].numel()))
+        parts = images.split(max(1, TOGETHER // images.shape[2:].numel()))
         found = [maps(network, part, *args, **how) for part in parts]
         return found[0] if len(found) == 1 else [torch.cat(depth) for depth in zip(*found, strict=True)]
 

@@ -70,4 +70,4 @@ def add_feedback(
         if before.get("label") == mark.label:
             row = before | ({"image_id": row["image_id"], "defect": mark.type} if mark.type else {})
         rows.append({"mask_path": None} | row)
-    return pd.concat([index[~at.isin(marks.path)], pd.DataFrame(rows)], ignore_index=True)
+    return pd.concat([pd.DataFrame(rows), index[~at.isin(marks.path)]], ignore_index=True)

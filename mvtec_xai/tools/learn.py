@@ -23,7 +23,8 @@ from ..blocks.images import to_rgb
 from ..blocks.masks import find_mask, list_masks
 from ..blocks.names import GOOD, check_part_name, composed, means_good
 from ..blocks.photographs import padding_of
-from ..data import index_dataset, list_images
+from ..blocks.requirements import refuse_mistakes
+from ..data import index_dataset, list_images, without_blank_masks
 from ..learning import learn_category
 from ..pipeline import InspectionPipeline
 from ..stored import check_new
@@ -41,6 +42,7 @@ def index_folder(
         raise FileNotFoundError(f"{folder}: no such folder; name one that holds photographs of good parts")
     if (folder / "train").is_dir() or (folder / "test").is_dir():
         index = index_dataset(folder.absolute().parent, [folder.absolute().name]).assign(category=category)
+        refuse_mistakes(index)
     else:
         index = pd.DataFrame(_rows(folder.absolute(), category), columns=COLUMNS)
     if index.empty or index.label.all():
@@ -99,7 +101,7 @@ def read_lessons(
             continue
         rows.append(row.Index), images.append(image)
         masks.append(np.broadcast_to(np.asarray(mask, np.uint8), (size, size)))
-    index = index.loc[rows].reset_index(drop=True)
+    index = without_blank_masks(index.loc[rows].reset_index(drop=True), masks)
     if index.empty or index.label.all():
         raise ValueError("\n  ".join([f"{folder}: no good part that can be read:", *unreadable]))
     own = read_categories(folder / FILE) if (folder / FILE).is_file() else {}

@@ -78,7 +78,10 @@ Weights = Annotated[
     Path | None, typer.Option(help="Its weight file; default: an installed package, then timm's hub.")
 ]
 ImageSize = Annotated[
-    int, typer.Option(help="Side that images are resized to, in pixels; default: of the profile.")
+    int,
+    typer.Option(
+        help="Side that images are resized to, in pixels; default: of the profile, and 448 to learn a part."
+    ),
 ]
 THESE = " or ".join(languages())
 Language = Annotated[
