@@ -117,7 +117,7 @@ class Describe(Stage):
     @classmethod
     def load(cls, folder: Path, shared: Shared) -> "Describe":
         stage = cls()
-        stage.semantic, stage.index = load_semantic(folder), run_index(folder)
+        stage.semantic, stage.index = load_semantic(folder), run_index(folder, shared.categories)
         stage.known = set(stage.semantic.spaces.known.categories) - set(
             shared.basis
         )  # not what was learned later

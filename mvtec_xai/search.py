@@ -76,11 +76,12 @@ class Searchable:
         ]
 
 
-def run_index(folder: str | Path) -> Searchable:
-    "Read the images of a run from RUN/13_semantic."
-    folder = Path(folder)
-    vectors = read_tensors(folder / "index.safetensors")["images"].numpy()
-    return Searchable(read_table(folder / "index.parquet"), vectors)
+def run_index(folder: str | Path, categories: Sequence[str]) -> Searchable:
+    "Read the images of a run from RUN/13_semantic, those of `categories`: others may have been forgotten."
+    vectors = read_tensors(Path(folder) / "index.safetensors")["images"].numpy()
+    table = read_table(Path(folder) / "index.parquet")
+    kept = table.category.isin(categories)
+    return Searchable(table[kept].reset_index(drop=True), vectors[kept.to_numpy()])
 
 # %% ../nbs/search.ipynb #d9ad49c3
 def both_together(

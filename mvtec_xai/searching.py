@@ -39,6 +39,7 @@ def _gather(lines: Path, out: Path) -> None:
             if VECTOR in line:
                 vectors.append(np.frombuffer(base64.b64decode(line[VECTOR]), "<f2"))
                 rows.append((line["path"], line["name"], line["category"], line["defect_type"] or ""))
+    rows = [[text.encode("utf-8", "backslashreplace").decode() for text in row] for row in rows]
     table = pd.DataFrame(rows, columns=["path", "image_id", "category", "defect"]).astype(str)
     with atomic_path(out / "search.npy") as tmp:
         np.save(tmp, np.stack(vectors).astype(np.float32) if vectors else np.zeros((0, 0), np.float32))

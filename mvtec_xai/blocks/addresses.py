@@ -38,7 +38,7 @@ def folders_above(path: str | Path) -> list[str]:
     "Name the folders above a file, the nearest first."
     if is_address(path):
         return [folder.name for folder in PurePosixPath(path.partition("://")[2]).parents]
-    return [folder.name for folder in Path(path).absolute().parents]
+    return [folder.name for folder in Path(os.path.abspath(path)).parents]  # without `..`
 
 # %% ../../nbs/blocks/addresses.ipynb #ca24de46
 CREDENTIALS = (  # one of them says who asks

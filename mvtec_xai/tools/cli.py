@@ -225,6 +225,8 @@ def refuse_addresses(words: Sequence[str]) -> None:
 def main() -> None:
     "Run the program `mvtec-xai`."
     share_machine()  # before any command imports torch
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
     try:
         refuse_addresses(sys.argv[1:])
         plain_help(typer.main.get_command(app))()

@@ -31,6 +31,11 @@ def clear_earlier(out: Path) -> None:
 def refuse_earlier(out: Path, resume: bool, force: bool, settings: dict | None) -> None:
     "ValueError if OUT holds an inspection, and one neither goes on with it in its own way nor throws it away."
     whole, part = out / LINES, out / PART
+    made = any((out / name).exists() for name in FILES)
+    if strange := [
+        name for name in FOLDERS if not made and (out / name).is_dir() and any((out / name).iterdir())
+    ]:
+        raise ValueError(f"{out / strange[0]}: is there, and of no inspection; name another --out")
     if resume and settings:
         _check_settings(out, settings)
     if resume or force:

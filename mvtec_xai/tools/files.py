@@ -100,15 +100,19 @@ def places_of(given: str | Path) -> list[Path]:
     return places
 
 # %% ../../nbs/tools/files.ipynb #a1db7e32
-def search_images(paths: Sequence[str | Path]) -> Found:
+def search_images(
+    paths: Sequence[str | Path],
+    without: Iterable[Path] = (),  # folders that are not entered
+) -> Found:
     "Search `paths` for images, in order; FileNotFoundError for one that is not there."
-    found = Found()
+    found = Found(entered=set(map(os.path.realpath, without)))
     for given in paths:
         for place in places_of(given):
+            path = os.path.abspath(place)  # one form for each, whatever stands before `..`
             if place.is_dir():
-                found.search(place.absolute())
+                found.search(Path(path))
             else:
-                found.add(str(place.absolute()), place.name, given=place == Path(given))
+                found.add(path, place.name, given=place == Path(given))
     return found
 
 

@@ -130,7 +130,7 @@ at('view').onclick = () => look(view + 1);
 function portray(r) {
   look(0);
   at('whole').onerror = () => { at('whole').onerror = null; at('whole').src = r.thumb || '' };
-  at('whole').src = encodeURI('file://' + (r.path[0] === '/' ? '' : '/') + r.path).replace(/[#?]/g, encodeURIComponent);
+  at('whole').src = encodeURI('file://' + (r.path[0] === '/' ? '' : '/') + r.path.replace(/\p{Cs}/gu, '\ufffd')).replace(/[#?]/g, encodeURIComponent);
   at('about').replaceChildren(...about(r).childNodes);
   at('about').className = r.verdict;
   at('about').style.setProperty('--c', colours[r.verdict]);

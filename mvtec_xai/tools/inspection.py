@@ -25,7 +25,7 @@ from ..blocks.threads import threaded
 from ..inspection import Inspection, InspectionError
 from ..pipeline import BATCH, InspectionPipeline, category_of
 from ..searching import VECTOR, pack_vector
-from .earlier import begin
+from .earlier import FOLDERS, begin
 from .files import Images, named_images, search_images, taken_by, unique_name
 from .gallery import thumbnail
 from .listing import Coming, coming_images
@@ -184,7 +184,7 @@ def inspect_paths(
 ) -> int:
     "Do what `mvtec-xai inspect` does: 0 when all files were inspected, 1 when some were not, 130 when stopped."
     paths, teller = [place_of(path) for path in paths], teller or Teller()
-    files, left_out = _images(paths)
+    files, left_out = _images(paths, place_of(out))
     translations(language)  # a wrong name is told before any work
     kept = {"run": str(Path(run).absolute()), "category": category, "save_maps": save_maps} | outlining.asked
     options = {"resume": resume, "force": force, "settings": kept, "language": language, "teller": teller}
@@ -197,10 +197,11 @@ def inspect_paths(
         return _inspect(place, pipeline, files, left_out, (category, save_maps), options)
 
 # %% ../../nbs/tools/inspection.ipynb #c79ba664
-def _images(paths: Sequence[str | Path]) -> tuple[Images | Coming, dict[Path, str]]:
-    "What lies behind paths, at once, and behind addresses, as it comes; and what is left out."
-    addresses = [path for path in paths if is_address(path)]
-    found = search_images([path for path in paths if not is_address(path)])
+def _images(paths: Sequence[str | Path], out: Path | str) -> tuple[Images | Coming, dict[Path, str]]:
+    "What lies behind paths, at once, and behind addresses, as it comes; and what is left out. OUT is not looked into."
+    addresses, own = [path for path in paths if is_address(path)], Path(out)
+    written = [] if is_address(out) else [own, *(own / name for name in FOLDERS)]
+    found = search_images([path for path in paths if not is_address(path)], written)
     return coming_images(found, addresses) if addresses else named_images(found, paths), found.left_out
 
 

@@ -3,6 +3,7 @@ const place = 'mvtec-xai marks ' + fingerprint, byPath = new Map(rows.map(r => [
 let state = {marks: {}, past: [], saved: false}, keeps = true;
 
 function recall() {
+  if (!keeps) return;  // what is kept is older
   try { state = JSON.parse(localStorage.getItem(place)) || state } catch { keeps = false }
 }
 function keep() {
