@@ -84,6 +84,8 @@ def marks(page) -> int:
 
 def place_of(page, row: int) -> tuple[float, float]:
     "Where on the screen the mark of a row is, on the map that is shown."
+    drawn = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    page.evaluate(f"document.fonts.ready.then(() => {drawn})")  # nothing moves any more
     return page.evaluate(
         """row => { const gd = document.getElementById('map'), {xaxis, yaxis} = gd._fullLayout, box = gd.getBoundingClientRect();
         return [box.x + xaxis._offset + xaxis.l2p(spot(rows[row])[0]), box.y + yaxis._offset + yaxis.l2p(spot(rows[row])[1])] }""",

@@ -123,14 +123,18 @@ def test_a_run_that_is_moved_is_not_done_again(plan, tmp_path):
 
 
 def test_changed_data_is_noticed(plan, tmp_path):
-    plan.data = str(tmp_path / "images")
-    (tmp_path / "images" / "bottle").mkdir(parents=True)
-    (tmp_path / "images" / "bottle" / "1.png").write_text("a")
+    plan.data, good = str(tmp_path / "images"), tmp_path / "images" / "bottle" / "train" / "good"
+    good.mkdir(parents=True)
+    (good / "1.png").write_text("a")
     reproduce(plan, only="00")
     reproduce(plan, only="00")
-    (tmp_path / "images" / "bottle" / "1.png").write_text("ab")
+    (good / "1.png").write_text("ab")
     reproduce(plan, only="00")
     assert log(plan) == ["00_data", "00_data"]
+    (tmp_path / "images" / "categories.yaml").write_text("bottle: {}")
+    plan.categories = ["bottle"]
+    reproduce(plan, only="00")
+    assert log(plan) == ["00_data"] * 3
 
 
 def test_two_at_once_are_refused(plan):
