@@ -4,14 +4,12 @@
 
 # %% auto #0
 __all__ = ['atomic_path', 'write_json', 'write_table', 'write_tensors', 'files_read', 'require', 'read_json', 'read_table',
-           'read_tensors', 'files_digest']
+           'read_tensors']
 
 # %% ../../nbs/blocks/runs.ipynb #b49e7d54
-import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -101,11 +99,3 @@ def read_table(path: str | Path) -> pd.DataFrame:
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     "Read named tensors of a run, on the CPU."
     return load_file(require(path))
-
-# %% ../../nbs/blocks/runs.ipynb #b662cd57
-def files_digest(places: Sequence[Path]) -> str:
-    "Hash the names, sizes and times of change of `places`, files or all that is under folders, wherever these lie."
-    inside = ((p, place.parent) for place in places for p in (place, *place.rglob("*")))
-    files = sorted((p, above) for p, above in inside if p.is_file())
-    found = [(str(p.relative_to(above)), p.stat().st_size, p.stat().st_mtime_ns) for p, above in files]
-    return hashlib.sha256(json.dumps(found).encode()).hexdigest()

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import mvtec_xai
 from ..blocks.carried import need_packages
+from ..blocks.digests import files_digest
 from ..blocks.names import composed
-from ..blocks.runs import files_digest
 from ..sample.parts import PARTS
 
 # %% ../../nbs/tools/phases.ipynb #966a6afd

@@ -14,9 +14,10 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
+from ..blocks.digests import files_digest
 from ..blocks.plots import save_table
 from ..blocks.requirements import MISTAKES, lacks
-from ..blocks.runs import files_digest, read_json, write_json
+from ..blocks.runs import read_json, write_json
 from ..data import category_folders, index_dataset
 from ..stages import PLAN
 from .learn import learn
