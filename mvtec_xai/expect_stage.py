@@ -22,6 +22,7 @@ class Expect(Stage):
     "What would a good part look like here? The phase of `generative`."
 
     asked = False  # does somebody want to see it?
+    settings = ("asked",)
 
     @classmethod
     def load(cls, folder: Path, shared: Shared) -> "Expect":

@@ -27,6 +27,7 @@ class Segment(Stage):
     mm_per_pixel: float | None = None  # of photographs; None: not known
     polygons = False  # are outlines kept, for COCO?
     ignore_below: float = 0.0  # area in pixels of the photograph, or in mm² where a pixel's width is known
+    settings = ("mm_per_pixel", "ignore_below", "polygons", "later_columns")
 
     @classmethod
     def load(cls, folder: Path, shared: Shared) -> "Segment":

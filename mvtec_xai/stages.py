@@ -67,6 +67,7 @@ class Stage:
 
     columns: tuple[str, ...] = ()  # that it adds to inspections.csv, from `Inspection.to_dict`
     later_columns: tuple[str, ...] = ()  # the same, of stages that came after the table was known
+    settings: tuple[str, ...] = ()  # attributes set after loading; they stay when a pipeline learns
 
     @classmethod
     def load(cls, folder: Path, shared: Shared) -> "Stage":

@@ -223,7 +223,7 @@ def without_category(pipeline: Stored, name: str) -> Stored:
 
 # %% ../nbs/workshop.ipynb #bb391901
 def changed(pipeline: Stored, change) -> Stored:
-    "Save `pipeline`, change what was saved, and load that."
+    "Save `pipeline`, change what was saved, and load that; what was set on a stage stays."
     kept = tempfile.TemporaryDirectory()
     folder = pipeline.save_pretrained(Path(kept.name) / "pipeline")
     change(folder)
@@ -231,4 +231,7 @@ def changed(pipeline: Stored, change) -> Stored:
     how = pipeline.shared.device, None if dtype == torch.float32 else dtype
     changed = type(pipeline).from_pretrained(folder, *how)
     changed.kept = kept  # until nobody holds the pipeline any more
+    for name, stage in changed.stages.items():
+        for setting in stage.settings:
+            setattr(stage, setting, getattr(pipeline.stages[name], setting))
     return changed
