@@ -7,6 +7,7 @@ __all__ = ['SUFFIXES', 'LARGEST', 'LONG', 'opened', 'read_image', 'picture_to_rg
            'in_square', 'to_square', 'out_of_square', 'into_square']
 
 # %% ../../nbs/blocks/photographs.ipynb #ea8ee7f2
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +30,8 @@ LARGEST = 100_000_000  # pixels
 def opened(path: str | Path | BinaryIO) -> Iterator[Image.Image]:
     "Open an image file; ValueError, which names it, for what is none, is too large, or cannot be read."
     on_disk = isinstance(path, str | Path)
+    if on_disk and Path(path).is_dir() and not os.access(path, os.R_OK | os.X_OK):
+        raise ValueError(f"{path}: a folder that may not be read; allow it, and go on")
     if on_disk and Path(path).exists() and not Path(path).is_file():
         raise ValueError(f"{path}: no file but a folder, a pipe or a device; remove it")
     try:

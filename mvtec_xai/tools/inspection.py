@@ -29,7 +29,7 @@ from .earlier import FOLDERS, begin
 from .files import Images, named_images, search_images, taken_by, unique_name
 from .gallery import thumbnail
 from .listing import Coming, coming_images
-from .outcome import LINES, Teller, read_lines, stoppable
+from .outcome import LINES, Teller, read_lines, settle_retried, stoppable
 from .outlines import PLAIN, Outlining, with_pictures
 from .shards import absorb
 from .summary import summarise
@@ -110,17 +110,23 @@ def inspect_files(
             _write_lines(lines, None if isinstance(rest, Coming) else len(rest), part, teller)
         finally:
             absorb(out, part)
+            if resume:
+                settle_retried(part)
             failed = summarise(part, out, pipeline, language, outlining.coco, beside)
         os.replace(part, out / LINES)
     return failed
 
 # %% ../../nbs/tools/inspection.ipynb #552aea2a
 def _left_to_do(files: dict[Path, str] | Coming, part: Path) -> dict[Path, str] | Coming:
-    "Those of `files` that have no line yet, with names that none of the others has."
-    done = {line["path"]: line["name"] for line in read_lines(part)} if part.is_file() else {}
-    taken = taken_by(done.values())
-    rest = ((path, unique_name(name, taken)) for path, name in files.items() if str(path) not in done)
-    return files if not done else Coming(rest) if isinstance(files, Coming) else Images(rest)
+    "Those of `files` that have no line yet, with names that none of the others has, or only that of an error."
+    named, failed = {}, set()
+    for line in read_lines(part) if part.is_file() else ():
+        named[line["path"]] = line["name"]
+        (failed.add if line["status"] == "error" else failed.discard)(line["path"])
+    taken = taken_by(named.values())
+    left = ((path, name) for path, name in files.items() if str(path) not in named or str(path) in failed)
+    rest = ((path, named.get(str(path)) or unique_name(name, taken)) for path, name in left)
+    return files if not named else Coming(rest) if isinstance(files, Coming) else Images(rest)
 
 
 def _folder(out: str | Path) -> Path:
@@ -211,8 +217,7 @@ def _inspect(place, pipeline: InspectionPipeline, files, left_out, how: tuple, o
     failed = stoppable(lambda: inspect_files(*given, **options), place.folder, place.shown)
     place.end()
     if failed is not None:
-        number = files.number if isinstance(files, Coming) else len(files)
-        options["teller"].outcome(place.folder, number, failed, left_out, place.shown)
+        options["teller"].outcome(place.folder, failed, left_out, place.shown)
     return 130 if failed is None else int(failed > 0)
 
 # %% ../../nbs/tools/inspection.ipynb #e0a10e22

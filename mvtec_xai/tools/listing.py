@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..blocks.addresses import below, failed, reached
 from ..blocks.photographs import SUFFIXES
-from .files import Found, reason_against, unique_name
+from .files import OPEN, Found, fixed_parts, reason_against, unique_name
 
 # %% ../../nbs/tools/listing.ipynb #510be764
 class Coming:
@@ -43,17 +43,16 @@ def behind(address: str) -> Iterator[tuple[str, str, bool]]:
 def _matching(address: str, system, place: str) -> Iterator[tuple[str, str, bool]]:
     "What fits an address with a pattern in it, files and what lies below folders."
     try:
-        fitting = system.glob(place, detail=True) if set("*?[") & set(place) else {}
+        fitting = system.glob(place, detail=True) if OPEN & set(place) else {}
     except Exception as error:  # each store has its own kinds
         raise failed(address, error) from error
     if not fitting:
         raise FileNotFoundError(f"{address}: no such file or folder")
+    fixed = fixed_parts(address.split("/"))
     for place, about in sorted(fitting.items()):
         path = f"{address.partition('://')[0]}://{place.lstrip('/')}"
-        if about["type"] == "file":
-            yield path, path.rpartition("/")[2], False
-        else:
-            yield from ((one, one[len(path) + 1 :], False) for one in below(path))
+        for one in [path] if about["type"] == "file" else below(path):
+            yield one, "/".join(one.split("/")[fixed:]), False
 
 # %% ../../nbs/tools/listing.ipynb #9db93055
 def coming_images(

@@ -129,7 +129,9 @@ Category = Annotated[
     str | None, typer.Option(help="Of all images; default: their folder's name, else told from the image.")
 ]
 SaveMaps = Annotated[bool, flag("--save-maps", "Also the anomaly maps, as OUT/maps/*.npy.")]
-Resume = Annotated[bool, flag("--resume", "Keep what OUT holds, inspect only what is not in it yet.")]
+Resume = Annotated[
+    bool, flag("--resume", "Keep what OUT holds, inspect what is not in it or could not be read.")
+]
 Force = Annotated[bool, flag("--force", "Replace what OUT holds.")]
 PageLanguage = Annotated[str, typer.Option(callback=known_language, help=f"Of the page: {THESE}.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; default: the GPU if there is one.")]
