@@ -119,17 +119,13 @@ def evaluate_promises(
     rows = []
     for (parts, category), own in judged.groupby(["parts", "category"]):
         above, good = own.probability > own.limit, own.label == 0
-        row = {
-            "parts": parts or "all",
-            "category": category,
-            "promised": own.promised.iloc[0],
-            "good": int(good.sum()),
-        }
-        row |= {"false alarms": int((above & good).sum())}
+        promised = own.promised.iloc[0]
+        row = {"parts": parts or "all", "category": category, "promised": promised, "good": int(good.sum())}
+        row |= {"expected": promised * row["good"], "false alarms": int((above & good).sum())}
         row |= rate_with_interval(row["false alarms"], row["good"])
-        row["at most"] = most_by_chance(own.known.iloc[0], row["promised"], row["good"])
+        row["at most"] = most_by_chance(own.known.iloc[0], promised, row["good"])
         kept = "yes" if row["false alarms"] <= row["at most"] else "no"
-        row["kept"] = kept if row["promised"] < 1 else "–"
+        row["kept"] = kept if promised < 1 else "–"
         rows.append(row | {"defects": int((~good).sum()), "found": int((above & ~good).sum())})
     return pd.DataFrame(rows)
 

@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from .blocks.calibration import fit_thresholds, with_thresholds
 from .blocks.examples import Examples
+from .blocks.names import COMBINED
 from .blocks.verification import count_with_interval
 from .classifier import DenseHead, HeadConfig, score_maps, train_heads
 from .gradcam import explain_heads
@@ -59,7 +60,7 @@ def judge_left_out(study: LeftOut, defect: str, seed: int = 0) -> tuple[pd.DataF
     answers, maps = [], {}
     for h in (0, 1):
         asked = tested & (own | ((index.label == 0) & (half == h)))
-        teach = here & ~asked & ~own
+        teach = here & ~asked & ~own & (index.defect != COMBINED)
         heads = study.train(teach.to_numpy(), seed + h)
         answers.append(study.answer(heads, asked.to_numpy()).assign(half=h))
         maps = maps or study.explain(heads, (here & own).to_numpy())

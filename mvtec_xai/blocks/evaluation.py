@@ -25,6 +25,7 @@ from sklearn.metrics import (
 from .calibration import expected_calibration_error, promised_rate
 from .metrics import auroc_of, bootstrap_draws, bootstrap_interval, central_interval
 from .metrics import count_pixels, f1_of, pixel_measures, pointing_hits
+from .names import COMBINED
 
 # %% ../../nbs/blocks/evaluation.ipynb #6567aa32
 def detection_measures(
@@ -211,7 +212,7 @@ def evaluate_types(
 def _type_row(part: pd.DataFrame, seed: int) -> dict:
     right, confidence = (part.predicted == part.defect).to_numpy(), part.confidence.to_numpy(float)
     low, high = bootstrap_interval(lambda rows: right[rows].mean(), part.defect.to_numpy(), seed=seed)
-    plain, sure = part[part.defect != "combined"], np.isfinite(confidence).all()
+    plain, sure = part[part.defect != COMBINED], np.isfinite(confidence).all()
     return {
         "images": len(part),
         "accuracy": right.mean(),
@@ -242,9 +243,15 @@ def mean_difference(
     other: np.ndarray,  # (n,), of the same images
     strata: np.ndarray | None = None,
     seed: int = 0,
+    clusters: np.ndarray | None = None,  # (n,): drawn as wholes; None: one by one
 ) -> dict[str, float]:
-    "Compare two methods by the mean of `ours` - `other`, with its 95 % interval: difference, low, high."
+    "Compare two methods by the mean of `ours` - `other`, with its 95 % interval: difference, low, high; NaN for one cluster."
     difference = np.asarray(ours, float) - np.asarray(other, float)
-    groups = np.zeros(len(difference)) if strata is None else strata
-    low, high = bootstrap_interval(lambda rows: difference[rows].mean(), groups, seed=seed)
-    return {"difference": float(difference.mean()), "low": low, "high": high}
+    found, members = {"difference": float(difference.mean())}, list(range(len(difference)))
+    if clusters is not None:
+        members = [np.flatnonzero(clusters == name) for name in sorted(set(clusters))]
+        if len(members) == 1:
+            return found | {"low": np.nan, "high": np.nan}
+    groups = np.zeros(len(members)) if strata is None else strata
+    drawn = lambda rows: difference[np.hstack([members[k] for k in rows])].mean()
+    return found | dict(zip(("low", "high"), bootstrap_interval(drawn, groups, seed=seed), strict=True))
