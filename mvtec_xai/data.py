@@ -17,7 +17,7 @@ import pandas as pd
 from .blocks.cache import ImageCache, build_cache
 from .blocks.download import extract_archive, fetch
 from .blocks.photographs import SUFFIXES, read_image
-from .blocks.masks import find_mask, list_masks, read_mask
+from .blocks.masks import find_mask, list_masks, masks_beside, read_mask
 from .blocks.names import GOOD, composed
 
 # %% ../nbs/00_data.ipynb #cell008
@@ -75,8 +75,9 @@ def _rows(category: str, place: Path, folder: str) -> list[tuple]:
     "The rows of `train` or `test` of one category."
     rows = []
     for kind in sorted(p for p in place.absolute().glob(f"{folder}/*") if p.is_dir() and p.name[0] != "."):
-        defect, masks = composed(kind.name), list_masks(place / "ground_truth" / kind.name)
-        for path in list_images(kind):
+        defect, beside = composed(kind.name), masks_beside(kind)
+        masks = beside | list_masks(place / "ground_truth" / kind.name)
+        for path in (p for p in list_images(kind) if p not in beside.values()):
             image_id = composed(f"{category}/{folder}/{kind.name}/{path.stem}")
             mask = find_mask(path, masks) if folder == "test" and defect != GOOD else None
             mask = str(mask.absolute()) if mask else None

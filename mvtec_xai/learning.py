@@ -6,6 +6,8 @@
 __all__ = ['UNNAMED', 'learn_types', 'learn_category']
 
 # %% ../nbs/learning.ipynb #2a7bc5bc
+from copy import deepcopy
+
 import numpy as np
 import pandas as pd
 import torch
@@ -31,6 +33,10 @@ def learn_types(found: Learned, lessons: Lessons, maps: np.ndarray, config: Lear
     if len(named) < 2:
         found.notes.append(f"no types: {len(named)} with {config.least_of_type} images or more; 2 are needed")
         return
+    if rare := [f"{t} ({n})" for t, n in counts.items() if t not in (*named, UNNAMED)]:
+        found.notes.append(
+            f"not named, with fewer than {config.least_of_type} images: {', '.join(sorted(rare))}"
+        )
     known = _known_defects(found, lessons, own, maps, config, seed)
     found.types, answers = fit_deployable(known, TypeMethod("whitened", 0), seed)
     found.reference, found.reference_ids = (
@@ -48,14 +54,15 @@ def _known_defects(
     config: LearnConfig,
     seed: int,
 ) -> KnownDefects:
-    size, memory, described = lessons.images.shape[1], found.detector.memory, []
+    size, extractor, described = lessons.images.shape[1], found.detector.extractor, []
+    memory = deepcopy(found.detector.memory).to(next(extractor.parameters()).device)
     for row in own.row:
         heat = upsample(np.nan_to_num(maps[row])[None], size)[0]
         regions = {"heatmap": outline_region(heat, found.scale["region_share"])}
         if lessons.masked.any():
             regions["mask"] = lessons.masks[row].astype(bool)
         image = lessons.images[row], regions, config.views, lessons.allowed
-        described.append(describe_copies(found.detector.extractor, memory, *image, seed + row))
+        described.append(describe_copies(extractor, memory, *image, seed + row))
     features = {name: torch.stack([d[name] for d in described], dim=1) for name in described[0]}
     fold = own.groupby("defect").cumcount() % config.folds
     features |= dict.fromkeys(range(config.folds), features["heatmap"])

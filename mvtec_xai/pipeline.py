@@ -154,10 +154,15 @@ class Streaming:
         batch: int = BATCH,
         bgr: bool = False,
     ) -> Iterator[Inspection | InspectionError]:
-        "Inspect images as they come, `batch` at a time; one that fails gives an InspectionError in its place."
+        """Inspect images as they come, `batch` at a time; one that fails gives an InspectionError in its place.
+
+        Up to three batches are read ahead; with a batch of one, none: each answer comes before the next image is asked for.
+        """
         named = repeat(category) if category is None or isinstance(category, str) else category
         pairs = zip(images, named, strict=not isinstance(named, repeat))
-        reading, clock = threaded(lambda pair: read_ready(*pair, self, bgr), pairs, 2 * batch), Clock()
+        reading, clock = (read_ready(*pair, self, bgr) for pair in pairs), Clock()
+        if batch > 1:
+            reading = threaded(lambda pair: read_ready(*pair, self, bgr), pairs, 2 * batch)
         while part := list(islice(reading, batch)):
             clock.stop("read")  # what was not read ahead
             ready = [item for item in part if isinstance(item, Ready)]
@@ -199,20 +204,22 @@ class Teachable(Stored):
         good: Sequence,  # images of any form, as `inspect` takes them
         defects: Mapping[str, Sequence] | None = None,  # type: images
         masks: Mapping[str, Sequence] | None = None,  # type: a mask or None for each image
+        bgr: bool = False,  # are arrays and tensors in OpenCV's order of channels?
         **how,  # allowed, config, seed: as in `workshop`
     ) -> "Teachable":
         "Return a pipeline that has learned a category as well, or anew; ValueError without a good part."
         from mvtec_xai.workshop import as_lessons, learn_images
 
-        lessons = as_lessons(composed(category), good, defects or {}, masks or {}, self.shared.image_size)
+        size = self.shared.image_size
+        lessons = as_lessons(composed(category), good, defects or {}, masks or {}, size, bgr)
         lessons.allowed = how.pop("allowed", lessons.allowed)
         return learn_images(self, lessons, **how)
 
-    def learn_type(self, category: str, defect_type: str, images: Sequence) -> "Teachable":
+    def learn_type(self, category: str, defect_type: str, images: Sequence, bgr: bool = False) -> "Teachable":
         "Return a pipeline that knows a type of defect more, from one to five images of it; ValueError if that cannot be."
         from mvtec_xai.add_type import with_type
 
-        return with_type(self, composed(category), defect_type, images)
+        return with_type(self, composed(category), defect_type, images, bgr)
 
     def forget(self, category: str) -> "Teachable":
         "Return a pipeline that does not know `category`; ValueError if this one does not."

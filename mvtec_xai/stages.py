@@ -53,6 +53,9 @@ class Shared:
     basis: dict[str, str] = field(default_factory=dict)  # what a category was learned from; none: the study
     drawn: bool = False  # were the models made of drawn parts?
     bits: dict[str, int] = field(default_factory=dict)  # depth of a category's images, if more than 8
+    augmentations: dict[str, dict] = field(
+        default_factory=dict
+    )  # what may be done to images of a learned one
     fills: dict[str, list[int]] = field(default_factory=dict)  # colour they are padded with; none: squeezed
     classifiers: dict[str, PrototypeClassifier] = field(default_factory=dict)  # of types, where known
 

@@ -93,7 +93,7 @@ def load_shared(
     if dtype:
         in_precision(extractor, dtype)
     size = read_json(folder / "config.json")["image_size"]
-    about = {key: plan.get(key, {}) for key in ("bits", "fills", "basis")}
+    about = {key: plan.get(key, {}) for key in ("bits", "fills", "basis", "augmentations")}
     return Shared(extractor, plan["categories"], size, drawn=plan.get("drawn", False), **about)
 
 

@@ -9,6 +9,7 @@ __all__ = ['FOLDERS', 'SHARPNESS', 'PLAIN', 'empty_pipeline', 'add_category', 'a
 # %% ../nbs/workshop.ipynb #ad7f6f89
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -25,6 +26,7 @@ from .blocks.names import GOOD, check_part_name, composed
 from .blocks.runs import read_json, read_tensors, write_json, write_tensors
 from .category import learn_looks, save_looks
 from .classifier import save_detector
+from .data import without_blank_masks
 from .known_types import WHITENED
 from .learning import learn_category
 from .stages import PLAN, listed_stages
@@ -68,9 +70,7 @@ def _amend(file: Path, **added: Mapping) -> None:
     write_json(file, said | {name: said.get(name, {}) | entries for name, entries in added.items()})
 
 # %% ../nbs/workshop.ipynb #ff5aadcb
-def add_category(
-    folder: Path, learned: Learned, bits: int | None = None, fill: list[int] | None = None
-) -> None:
+def add_category(folder: Path, learned: Learned, lessons: Lessons) -> None:
     "Add a category, or put it in the place of an older one, in the saved pipeline in `folder`."
     name, plan = learned.category, read_json(folder / PLAN)
     places = {stage: folder / place for stage, place in plan["stages"]}
@@ -84,7 +84,8 @@ def add_category(
         files.add(_add_types(places["type"], learned).relative_to(folder).as_posix())
     plan["categories"] = sorted({*plan["categories"], name})
     plan["basis"] = plan.get("basis", {}) | {name: learned.basis}
-    for key, own in (("bits", bits), ("fills", fill)):
+    allowed = {k: v for k, v in asdict(lessons.allowed).items() if v}
+    for key, own in (("bits", lessons.bits), ("fills", lessons.fill), ("augmentations", allowed)):
         others = {c: known for c, known in plan.get(key, {}).items() if c != name}
         plan[key] = others | ({name: own} if own else {})
     write_json(folder / PLAN, plan | {"files": sorted(files)})
@@ -150,9 +151,8 @@ def forget_category(folder: Path, name: str) -> None:
         "categories": [c for c in plan["categories"] if c != name],
         "files": sorted({*plan["files"]} - {*gone}),
     }
-    plan |= {
-        key: {c: v for c, v in plan.get(key, {}).items() if c != name} for key in ("basis", "bits", "fills")
-    }
+    for key in ("basis", "bits", "fills", "augmentations"):
+        plan[key] = {c: v for c, v in plan.get(key, {}).items() if c != name}
     write_json(folder / PLAN, plan)
     _drop_types(folder, folder / places["type"], name, [])
     for file in gone:
@@ -168,28 +168,30 @@ def as_lessons(
     defects: Mapping[str, Sequence],  # type: images
     masks: Mapping[str, Sequence],  # type: a path, an array (h, w) or None for each image
     size: int,  # pixels
+    bgr: bool = False,  # are arrays and tensors in OpenCV's order of channels?
     allowed: Augmentation = PLAIN,
 ) -> Lessons:
     "Gather lessons from images; ValueError for a bad name, or if a type has another number of masks than of images."
     check_part_name(category)
+    if strange := sorted(set(masks) - {GOOD, *defects}):
+        raise ValueError(f"{category}: masks of {strange[0]!r}, of which there are no images")
     rows, images, outlined = [], [], []
-    paths = [image for own in (good, *defects.values()) for image in own if isinstance(image, str | Path)]
-    bits = common_bits(paths)
-    fill = padding_for([to_rgb(image, bits=bits) for image in good[:20]])
+    bits = common_bits(image for own in (good, *defects.values()) for image in own)
+    fill = padding_for([to_rgb(image, bgr, bits) for image in good[:20]])
     for defect, own in {GOOD: good, **defects}.items():
         given = masks.get(defect) or [None] * len(own)
         if len(given) != len(own):
             raise ValueError(f"{defect}: {len(own)} images and {len(given)} masks; give one each, or None")
         for k, (image, mask) in enumerate(zip(own, given, strict=True)):
-            pixels = to_rgb(image, bits=bits)
+            pixels = to_rgb(image, bgr, bits)
             images.append(to_square(pixels, size, fill))
             outlined.append(_mask_of(mask, pixels.shape[:2], size, fill is not None))
             folder, known = "train" if defect == GOOD else "test", None if mask is None else "given"
             about = category, folder, defect, int(defect != GOOD), known
             rows.append((f"{category}/{folder}/{defect}/{k:03}", *about))
     columns = ["image_id", "category", "folder", "defect", "label", "mask_path"]
-    shown = np.stack(images), np.stack(outlined), allowed, fill, bits
-    return Lessons(pd.DataFrame(rows, columns=columns), *shown)
+    index = without_blank_masks(pd.DataFrame(rows, columns=columns), outlined)
+    return Lessons(index, np.stack(images), np.stack(outlined), allowed, fill, bits)
 
 # %% ../nbs/workshop.ipynb #147f63ee
 def _mask_of(mask, shape: tuple[int, int], size: int, padded: bool) -> np.ndarray:
@@ -212,7 +214,7 @@ def learn_images(
 
     def change(folder: Path) -> None:
         add_looks(folder, pipeline.shared.extractor, lessons, config, seed)
-        add_category(folder, learned, lessons.bits, lessons.fill)
+        add_category(folder, learned, lessons)
 
     return changed(pipeline, change)
 

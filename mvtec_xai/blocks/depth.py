@@ -7,6 +7,7 @@ __all__ = ['DEPTHS', 'bits_that_hold', 'to_8_bits', 'is_deep', 'common_bits']
 
 # %% ../../nbs/blocks/depth.ipynb #78574c38
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -53,13 +54,15 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def common_bits(
-    paths: Iterable[str | Path],
+    images: Iterable,  # paths and opened pictures; arrays count not, they have their scale
 ) -> int | None:
-    "Find the depth that holds all deep images among `paths`; None without any; files that cannot be read count not."
+    "Find the depth that holds all deep ones among `images`; None without any; files that cannot be read count not."
     top = None
-    for path in paths:
+    for one in images:
+        if not isinstance(one, str | Path | Image.Image):
+            continue
         try:
-            with Image.open(path) as image:
+            with nullcontext(one) if isinstance(one, Image.Image) else Image.open(one) as image:
                 if is_deep(image):
                     top = max(top or 0, float(np.asarray(image).max()))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):

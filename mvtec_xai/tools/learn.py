@@ -8,7 +8,7 @@ __all__ = ['COLUMNS', 'NETWORK', 'IMAGE_SIZE', 'index_folder', 'read_lessons', '
 
 # %% ../../nbs/tools/learn.ipynb #aaea2706
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from os import replace
 from pathlib import Path
 
@@ -20,12 +20,12 @@ from ..blocks.cache import decode
 from ..blocks.categories import FILE, Category, known_categories, read_categories
 from ..blocks.depth import common_bits
 from ..blocks.images import to_rgb
-from ..blocks.masks import find_mask, list_masks
+from ..blocks.masks import find_mask, list_masks, masks_beside
 from ..blocks.names import GOOD, check_part_name, composed, means_good
 from ..blocks.photographs import padding_of
 from ..blocks.requirements import refuse_mistakes
 from ..data import index_dataset, list_images, without_blank_masks
-from ..learning import learn_category
+from ..learning import UNNAMED, learn_category
 from ..pipeline import InspectionPipeline
 from ..stored import check_new
 from .feedback import add_feedback, read_feedback
@@ -57,13 +57,16 @@ COLUMNS = ["image_id", "path", "category", "folder", "defect", "label", "mask_pa
 def _rows(folder: Path, category: str) -> Iterator[tuple]:
     inside = [p for p in sorted(folder.iterdir()) if p.is_dir() and p.name[0] != "."]
     kinds = [p for p in inside if p.name != "ground_truth" and list_images(p)]
+    if below := [p for p in inside if p.name != "ground_truth" and p not in kinds and any(_images_below(p))]:
+        raise ValueError(f"{below[0]}: its pictures lie in folders further down; move them up, or elsewhere")
     if kinds and list_images(folder):
         beside = f"pictures right in it, and more in {', '.join(p.name for p in kinds)}"
         raise ValueError(f"{folder}: {beside}; move good ones into {GOOD}/, and others elsewhere")
     for kind in kinds or [folder]:
         good = kind == folder or _is_good(kind)
-        defect, place = (GOOD, "train") if good else (composed(kind.name), "test")
-        masks = list_masks(folder / "ground_truth" / kind.name) or _beside(kind)
+        named = UNNAMED if kind.name.lower() == "unknown" else composed(kind.name)
+        defect, place = (GOOD, "train") if good else (named, "test")
+        masks = masks_beside(kind) | list_masks(folder / "ground_truth" / kind.name)
         for path in list_images(kind):
             if path in masks.values():
                 continue
@@ -76,9 +79,8 @@ def _is_good(kind: Path) -> bool:
     return kind.name == GOOD or means_good(kind.name)
 
 
-def _beside(kind: Path) -> dict[str, Path]:
-    "The masks that lie beside their images, by name."
-    return {p.stem: p for p in list_images(kind) if p.stem.endswith("_mask")}
+def _images_below(folder: Path) -> Iterator[Path]:
+    return (image for inside in folder.rglob("*") if inside.is_dir() for image in list_images(inside))
 
 # %% ../../nbs/tools/learn.ipynb #4ca71a29
 def read_lessons(
@@ -169,7 +171,9 @@ def learn(
 # %% ../../nbs/tools/learn.ipynb #d6c4061e
 def _refuse_again(pipeline: InspectionPipeline, run: Path | None, name: str, again: bool) -> None:
     if name in pipeline.categories and not again:
-        raise ValueError(f"{run}: {name!r} is known already; take another --category, or --replace it")
+        remedy = "take another --category, or --replace it"
+        types = "to teach a type of defect, name the folder above the one that is called as the type"
+        raise ValueError(f"{run}: {name!r} is known already; {remedy}; {types}")
 
 
 def _learn_into(
@@ -178,7 +182,7 @@ def _learn_into(
     learned = learn_category(pipeline.shared.extractor, lessons, config, seed)
     learned.notes += ["pictures far from square: padded to one, not squeezed"] if lessons.fill else []
     add_looks(new, pipeline.shared.extractor, lessons, config, seed)
-    add_category(new, learned, lessons.bits, lessons.fill)
+    add_category(new, learned, lessons)
     return learned
 
 # %% ../../nbs/tools/learn.ipynb #e86151cd
@@ -203,8 +207,8 @@ def _begin(new: Path, run: Path | None, backbone: str, weights: Path | None, siz
     return InspectionPipeline.from_pretrained(new)
 
 # %% ../../nbs/tools/learn.ipynb #25a6bfcb
-def describe_learned(learned: Learned) -> list[str]:
-    "Say what was learned, on what it rests, and what could not be learned."
+def describe_learned(learned: Learned, unreadable: Sequence[str] = ()) -> list[str]:
+    "Say what was learned, on what it rests, what could not be learned, and which pictures were left out."
     t, lines = learned.thresholds, [f"{learned.category}: learned from {learned.basis}"]
     if "false_alarm_rate" in t:
         promised = t["false_alarm_rate"]
@@ -214,7 +218,7 @@ def describe_learned(learned: Learned) -> list[str]:
     lines += [f"{name}: {value:.3f}, cross-fitted" for name, value in learned.measured.items()]
     if learned.types:
         lines.append(f"types: {', '.join(learned.types.types)}")
-    return lines + learned.notes
+    return [*lines, *learned.notes, *(f"left out: {reason}" for reason in unreadable)]
 
 # %% ../../nbs/tools/learn.ipynb #9172a261
 def holds_only_types(folder: Path) -> bool:

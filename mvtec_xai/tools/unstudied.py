@@ -19,8 +19,9 @@ from ..blocks.plots import save_table
 from ..blocks.requirements import MISTAKES, lacks
 from ..blocks.runs import read_json, write_json
 from ..data import category_folders, index_dataset
-from ..stages import PLAN
-from .learn import learn
+from ..stages import PLAN, listed_stages
+from ..stored import RECOGNISED
+from .learn import describe_learned, learn
 from .phases import Plan
 from ..ways import STANDARD
 
@@ -56,7 +57,10 @@ def learn_unstudied(
 ) -> pd.DataFrame | None:
     "Add the categories to the pipeline of a run, as RUN/pipeline: the table of what they rest on; None if that is done."
     folders, out, learned_from = category_folders(Path(plan.data)), plan.run / "pipeline", plan.run / LEARNED
-    asked = {"pipeline": files_digest([plan.run / PLAN, *(folders[c] for c in lacking)])}
+    stages = {*listed_stages(plan.run).values(), RECOGNISED}
+    asked = {
+        "pipeline": files_digest([plan.run / p for p in (PLAN, *stages)] + [folders[c] for c in lacking])
+    }
     if (out / PLAN).is_file() and learned_from.is_file() and read_json(learned_from) == asked:
         return None
     rows, latest = [], plan.run
@@ -64,7 +68,8 @@ def learn_unstudied(
         for category, why in lacking.items():
             new = Path(tmp) / str(len(rows))
             how = {"again": True, "alike": True, "config": config}  # the data set says that it is another
-            learned, _ = learn(folders[category], new, latest, category, **how)
+            learned, unreadable = learn(folders[category], new, latest, category, **how)
+            print(*describe_learned(learned, unreadable), sep="\n")
             rows.append({"category": category, "learned from": learned.basis, "no study": why})
             latest = new
         shutil.rmtree(out, ignore_errors=True)
