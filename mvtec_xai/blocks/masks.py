@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from .photographs import SUFFIXES, in_square, opened
+from .photographs import SUFFIXES, inside_square, opened
 from .names import composed
 
 # %% ../../nbs/blocks/masks.ipynb #00fd1923
@@ -47,9 +47,10 @@ def fit_mask(
     if abs(h * width - w * height) > 0.02 * h * width:
         found = f"the mask is {w} x {h}, its image {width} x {height}"
         raise ValueError(f"{name}: {found}; both must have the same proportions, and lie the same way up")
-    marked = in_square(marked, False) if padded else marked
-    grey = Image.fromarray(marked.astype(np.uint8) * 255)
-    share = np.asarray(grey.resize((size, size), Image.Resampling.BOX))
+    share = np.zeros((size, size), np.uint8)
+    inner = inside_square(size, marked.shape) if padded else (slice(None), slice(None))
+    (h, w), grey = share[inner].shape, Image.fromarray(marked.astype(np.uint8) * 255)
+    share[inner] = grey.resize((w, h), Image.Resampling.BOX)
     return share >= 128 if (share >= 128).any() else share > 0
 
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SUFFIXES', 'LARGEST', 'LONG', 'opened', 'read_image', 'picture_to_rgb', 'resize_image', 'padding_for', 'padding_of',
-           'in_square', 'to_square', 'out_of_square', 'into_square']
+           'inside_square', 'to_square', 'out_of_square', 'into_square']
 
 # %% ../../nbs/blocks/photographs.ipynb #ea8ee7f2
 import os
@@ -98,18 +98,10 @@ def padding_of(paths: Iterable[str | Path], bits: int | None = None) -> list[int
     return padding_for(images)
 
 # %% ../../nbs/blocks/photographs.ipynb #671ab3f4
-def in_square(
-    pixels: np.ndarray,  # (h, w) or (h, w, 3)
-    fill: Sequence[int] | bool,
-) -> np.ndarray:
-    "Lay pixels into the middle of a square of `fill`, as wide as their long side."
-    height, width = pixels.shape[:2]
-    side = max(height, width)
-    square = np.empty((side, side, *pixels.shape[2:]), pixels.dtype)
-    square[...] = fill
-    top, left = (side - height) // 2, (side - width) // 2
-    square[top : top + height, left : left + width] = pixels
-    return square
+def inside_square(size: int, shape: tuple[int, int]) -> tuple[slice, slice]:
+    "Where a picture of `shape` (h, w) lies in its padded square of `size`."
+    sides = [max(1, round(size * n / max(shape))) for n in shape]
+    return tuple(slice(at := round((size - n) / 2), at + n) for n in sides)
 
 # %% ../../nbs/blocks/photographs.ipynb #ec89093d
 def to_square(
@@ -118,24 +110,24 @@ def to_square(
     fill: Sequence[int] | None = None,  # colour to pad with; None: the image is squeezed
 ) -> np.ndarray:
     "Bring an image to the square that the network takes: (size, size, 3) uint8."
-    return resize_image(image if fill is None else in_square(image, fill), size)
+    if fill is None:
+        return resize_image(image, size)
+    square, inner = np.empty((size, size, 3), np.uint8), inside_square(size, image.shape[:2])
+    square[...] = fill
+    height, width = square[inner].shape[:2]
+    square[inner] = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)
+    return square
 
 # %% ../../nbs/blocks/photographs.ipynb #d7f8a5bd
-def _inner(size: int, shape: tuple[int, int]) -> tuple[slice, slice]:
-    "Where a picture of `shape` (h, w) lies in its square of `size`."
-    sides = [max(1, round(size * n / max(shape))) for n in shape]
-    return tuple(slice((size - n) // 2, (size - n) // 2 + n) for n in sides)
-
-
 def out_of_square(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     "The part of a map (s, s) float32 of a square that shows a picture of `shape` (h, w), stretched to (s, s)."
-    part = Image.fromarray(values[_inner(len(values), shape)])
+    part = Image.fromarray(values[inside_square(len(values), shape)])
     return np.asarray(part.resize(values.shape, Image.Resampling.BILINEAR))
 
 
 def into_square(region: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     "A region (s, s) bool of a squeezed picture of `shape` (h, w), where it lies in the padded square."
-    square, inner = np.zeros_like(region), _inner(len(region), shape)
+    square, inner = np.zeros_like(region), inside_square(len(region), shape)
     height, width = square[inner].shape
     square[inner] = np.asarray(Image.fromarray(region).resize((width, height), Image.Resampling.NEAREST))
     return square

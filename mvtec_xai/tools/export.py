@@ -8,6 +8,7 @@ __all__ = ['TOLERANCE', 'FromPixels', 'describe_model', 'write_onnx', 'run_onnx'
 
 # %% ../../nbs/tools/export.ipynb #da1b0d48
 import copy
+import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,6 +51,8 @@ def describe_model(pipeline: InspectionPipeline, category: str) -> dict[str, str
         "input": f"images: (n, {size}, {size}, 3) uint8, RGB; {pad}squeeze the picture to this size with an antialiased filter (Lanczos)",
         "output": f"probability: (n,), {means}; patch_map: (n, h, w), of each patch",
         "image_size": str(size),
+        "fill": json.dumps(fill) if fill else "",
+        "bits": str(pipeline.shared.bits.get(category, "")),
         "low": str(chosen["low"]),
         "high": str(chosen["high"]),
         "rule": "normal if probability < low, anomalous if probability > high, else a person decides",
