@@ -49,7 +49,7 @@ LINES = [
     line("clear.png", "anomalous", 0.99, kind="scratch"),
     line("doubtful.png", "review", 0.5, category="pill", kind="bent", asked=0.9),
     line(HARM, "anomalous", 0.9, category="<b>nut</b>", kind='<i>"odd"</i>'),
-    line("settled.png", "normal", 0.4, asked=0.1),
+    line("settled.png", "normal", 0.2, asked=0.1) | {"verified": True},
 ]
 
 

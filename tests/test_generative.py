@@ -68,7 +68,7 @@ def test_without_the_phase_it_works_as_before_and_says_what_to_run(finished, own
     shutil.copytree(finished, run, ignore=shutil.ignore_patterns(FOLDER))
     pipeline = InspectionPipeline.from_pretrained(run)
     assert "expect" not in pipeline.stages
-    with pytest.raises(ValueError, match="--save-expected: this run has learned not how .* --only 12"):
+    with pytest.raises(ValueError, match="--save-expected: this pipeline has learned not how .* phase 12"):
         inspect_paths([own], run, tmp_path / "out", outlining=Outlining(save_expected=True))
     assert not (tmp_path / "out").exists()
 

@@ -52,7 +52,10 @@ def means_good(name: str) -> bool:
     return name != GOOD and (plain == GOOD or plain in OTHER_NAMES_OF_GOOD)
 
 # %% ../../nbs/blocks/names.ipynb #33e16b3f
-TAKEN = ("train", "test", "ground_truth", "config", "extractor", "network", "reference", "mean", "all")
+TAKEN = (  # folders of a data set, files of a pipeline, rows of a table
+    *("train", "test", "ground_truth", "mean", "all"),
+    *("config", "extractor", "network", "reference", "space", "stage", "descriptions"),
+)
 
 
 def check_part_name(name: str) -> None:

@@ -87,9 +87,14 @@ def inspect_queue(bench: Workbench, queue: Sequence[tuple[str, str]], category: 
     )
     for done, one in enumerate(answers(bench, queue, category), 1):
         found.append(one)
-        yield found, found[0].told, words("progress", done=done, count=len(queue)), None
+        yield (
+            found,
+            found[0].told if done == 1 else None,
+            words("progress", done=done, count=len(queue)),
+            None,
+        )
     folder = Path(tempfile.mkdtemp(dir=os.environ.get("GRADIO_TEMP_DIR")))
-    yield found, found[0].told, "", save_table(bench, found, folder / "inspections.csv")
+    yield found, None, "", save_table(bench, found, folder / "inspections.csv")
 
 # %% ../../nbs/tools/app.ipynb #eb1d5d11
 def _connect(bench: Workbench, upload, shown, category, button, examples, results) -> None:
@@ -130,15 +135,17 @@ def _connect_drops(words: Words, upload: gr.File, queue: gr.State, shown: gr.HTM
     upload.clear(lambda: ([], ""), None, [queue, shown])
 
 # %% ../../nbs/tools/app.ipynb #758f4582
-def _shown(bench: Workbench, found: list[Answer], told: str, progress: str, table: Path | None) -> tuple:
-    "What each part of the results shows of the answers so far."
+def _shown(
+    bench: Workbench, found: list[Answer], told: str | None, progress: str, table: Path | None
+) -> tuple:
+    "What each part of the results shows of the answers so far; with nothing `told` it stays where the person is."
     several = len(found) > 1
     blank = np.full((160, 160, 3), 128, np.uint8)
     pictures = [(blank if a.small is None else a.small, caption(a, bench.words)) for a in found]
     return (
         list(found),
-        0,
-        told,
+        gr.skip() if told is None else 0,
+        gr.skip() if told is None else told,
         gr.update(value=progress, visible=bool(progress)),
         gr.update(value=pictures if several else [], visible=several),
         gr.update(visible=several),

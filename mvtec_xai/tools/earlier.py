@@ -70,8 +70,7 @@ def begin(out: Path, resume: bool, force: bool, settings: dict | None) -> Path:
         clear_earlier(out)
     if resume and not part.is_file() and whole.is_file():
         os.replace(whole, part)
-    if part.is_file():
-        cut_torn(part)
+    cut_torn(part)
     for name in FOLDERS:
         for torn in (out / name).rglob(".*.*"):  # `atomic_path` was killed before it could remove them
             torn.unlink()

@@ -6,11 +6,13 @@
 __all__ = ['read_feedback', 'add_feedback']
 
 # %% ../../nbs/tools/feedback.ipynb #73c94ba5
+import re
 from os.path import realpath
 from pathlib import Path
 
 import pandas as pd
 
+from ..blocks.addresses import is_address
 from ..blocks.names import GOOD, composed, means_good
 from ..learning import UNNAMED
 
@@ -36,7 +38,11 @@ def read_feedback(
         there = ", ".join(sorted(set(said.category) - {""})) or "no part"
         found = f"nothing is marked of {category!r}, but of {there}"
         raise ValueError(f"{feedback}: {found}; name the --category")
-    at = own.path.map(lambda path: realpath((images or Path()) / path))
+    if away := [path for path in own.path if is_address(path)]:
+        raise ValueError(
+            f"{feedback}: {away[0]} is an address; copy such pictures here, and write their paths"
+        )
+    at = own.path.map(lambda path: realpath((images or Path()) / _as_named(path)))
     label, kind = (own.verdict == "anomalous").astype(int), own.type.map(composed)
     kind = kind.where((label == 1) & ~kind.isin(["unknown", UNNAMED]), "")
     if called := [k for k in kind if k == GOOD or (k and means_good(k))]:
@@ -44,6 +50,11 @@ def read_feedback(
     marks = pd.DataFrame({"path": at, "label": label, "type": kind})
     settled = [_settled(feedback, *pair) for pair in marks.groupby("path", sort=False)]
     return pd.DataFrame(settled), 0 if alone else int(nobody.sum())
+
+
+def _as_named(path: str) -> str:
+    "A path whose bytes are no text, as the system names it; a browser can only write these as they are escaped."
+    return re.sub(r"\\udc([89a-f][0-9a-f])", lambda byte: chr(0xDC00 + int(byte[1], 16)), path)
 
 # %% ../../nbs/tools/feedback.ipynb #becaa44e
 def _settled(feedback: Path, path: str, marks: pd.DataFrame) -> dict:

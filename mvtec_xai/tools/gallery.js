@@ -1,6 +1,6 @@
 // Cards, filters and the large view. Only text is ever set, never markup: names may hold anything.
 // Of a large inspection, a row has a `rest` to be brought (parts.js) before all of its card can be drawn.
-const {rows = unpack(), colours, words, language, types, known, drawn, fingerprint, atlas} = JSON.parse(document.getElementById('data').textContent);
+const {rows = unpack(), colours, words, language, types, known, drawn, noTypes, fingerprint, atlas} = JSON.parse(document.getElementById('data').textContent);
 const chosen = {verdict: '', category: '', type: '', marked: '', group: '', name: '', largest: '', sort: ''};
 const at = id => document.getElementById(id), main = document.querySelector('main');
 const say = (key, values = {}) => words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
@@ -21,9 +21,8 @@ function sureness(r) {
     if (!r.category) return say('none_known', {category: r.suggested});
     return r.suggested ? say('looks_like', {category: r.suggested}) : say('not_this_part');
   }
-  const decided = r.p < r.band[0] ? 'normal' : r.p > r.band[1] ? 'anomalous' : 'review';
   if (r.ignored && r.ignored === r.defects) return say('tolerated');
-  if (r.verdict !== decided) return say('settled');
+  if (r.settled) return say('settled');
   if (r.goodOnly) return say('good_only');
   return r.verdict === 'review' ? say('undecided') : say('sure', {p: percent(r.verdict === 'normal' ? 1 - r.p : r.p)});
 }

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from ..blocks.languages import column_in, texts
+from ..blocks.names import GOOD, OTHER_NAMES_OF_GOOD
 from ..blocks.overlays import outline, overlay
 from ..blocks.plots import VERDICT_COLOURS
 from ..good_parts import ADDED, GOOD_ONLY
@@ -76,6 +77,7 @@ def card(line: dict) -> dict:
     others = sorted((d, t) for t, d in line["type_distances"].items() if t != line["defect_type"])[:2]
     return shown | {
         "verdict": line["verdict"],
+        "settled": bool(line.get("verified")) and line["verdict"] in ("normal", "anomalous"),
         "goodOnly": line.get("basis") == GOOD_ONLY,
         "added": line.get("basis", "").endswith(ADDED),
         "sure": line["type_confidence"],
@@ -116,6 +118,7 @@ def said_in(shown: dict, language: str) -> dict:
 def page_data(drawn=False, language="en", types=None, known=None, fingerprint="", atlas="", **rows) -> dict:
     "Gather what the page is given beside its code; arguments as of `gallery`."
     about = {"drawn": drawn, "types": types or {}, "known": known or {}, "fingerprint": fingerprint}
+    about["noTypes"] = [GOOD, "unknown", *OTHER_NAMES_OF_GOOD]
     words = {"words": texts("gallery", ENGLISH, language), "language": language}
     return {**rows, "colours": CARD_COLOURS, **words, **about, "atlas": atlas}
 

@@ -29,7 +29,7 @@ from .earlier import FOLDERS, begin
 from .files import Images, named_images, search_images, taken_by, unique_name
 from .gallery import thumbnail
 from .listing import Coming, coming_images
-from .outcome import LINES, Teller, read_lines, settle_retried, stoppable
+from .outcome import LINES, Teller, cut_torn, read_lines, settle_retried, stoppable
 from .outlines import PLAIN, Outlining, with_pictures
 from .shards import absorb
 from .summary import summarise
@@ -109,6 +109,7 @@ def inspect_files(
         try:
             _write_lines(lines, None if isinstance(rest, Coming) else len(rest), part, teller)
         finally:
+            cut_torn(part)  # a full disk leaves half a line
             absorb(out, part)
             if resume:
                 settle_retried(part)

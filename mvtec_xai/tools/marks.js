@@ -98,7 +98,8 @@ function knownTypes(category) {
   const own = marked().filter(r => r.category === category).map(r => markOf(r).type).filter(Boolean);
   return [...new Set([...(types[category] || []), ...own])].sort();
 }
-const refused = name => !name || ['good', 'unknown', '.', '..'].includes(name.toLowerCase()) || /[/\\]/.test(name);
+const plainly = name => name.toLowerCase().replace(/[\s_.(-]*\d*\)?$/, '').replace(/^[ ._-]+|[ ._-]+$/g, '').replaceAll(' ', '_');
+const refused = name => !plainly(name) && !/\d/.test(name) || noTypes.includes(plainly(name)) || /[/\\]/.test(name);
 function naming(form, category, numbered, take) {
   const input = make('input'), button = make('button', '', say('take_name')), why = make('p', 'n');
   for (const [k, name] of knownTypes(category).entries()) {

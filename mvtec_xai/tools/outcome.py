@@ -38,32 +38,33 @@ def count_lines(path: Path) -> int:
 
 def cut_torn(path: Path) -> None:
     "Cut off a line that was being written when its writer was killed."
-    if path.stat().st_size:
+    if path.is_file() and path.stat().st_size:
         with open(path, "rb") as lines, mmap(lines.fileno(), 0, access=ACCESS_READ) as content:
             end = content.rfind(b"\n") + 1
         os.truncate(path, end)
 
 # %% ../../nbs/tools/outcome.ipynb #f53ac97e
 def settle_retried(path: Path) -> None:
-    "Put the line of each image that was tried again in the place of the error that it had before."
-    failed, later = set(), {}
+    "Drop the error of an image that has a later line, and of a folder that can be listed by now."
+    later: dict[str, int] = {}  # lines after the first, of what had an error
     for line in read_lines(path):
-        if line["path"] in failed:
-            later[line["path"]] = line
+        if line["path"] in later:
+            later[line["path"]] += 1
         elif line["status"] == "error":
-            failed.add(line["path"])
-    if later:
+            later[line["path"]] = int(
+                os.path.isdir(line["path"]) and os.access(line["path"], os.R_OK | os.X_OK)
+            )
+    if any(later.values()):
         with atomic_path(path) as tmp, open(tmp, "w", encoding="utf-8") as lines:
-            lines.writelines(json.dumps(line) + "\n" for line in _settled(path, later))
+            lines.writelines(json.dumps(line) + "\n" for line in _last_of_each(path, later))
 
 
-def _settled(path: Path, later: dict[str, dict]) -> Iterator[dict]:
+def _last_of_each(path: Path, later: dict[str, int]) -> Iterator[dict]:
     for line in read_lines(path):
-        if line["path"] not in later:
+        if later.get(line["path"]):
+            later[line["path"]] -= 1
+        else:
             yield line
-        elif later[line["path"]]:
-            yield later[line["path"]]
-            later[line["path"]] = {}
 
 # %% ../../nbs/tools/outcome.ipynb #896610d0
 def counted(number: int, what: str) -> str:

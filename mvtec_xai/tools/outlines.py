@@ -47,7 +47,7 @@ class Outlining:
 
 # %% ../../nbs/tools/outlines.ipynb #c93383be
 PLAIN = Outlining()
-LACKING = "this run has learned {}; run `mvtec-xai reproduce --only {}` first"
+LACKING = "this pipeline has learned {}, which only a study does (`mvtec-xai reproduce`, phase {})"
 
 
 def _refuse(outlining: Outlining, pipeline: InspectionPipeline) -> None:

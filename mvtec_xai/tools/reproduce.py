@@ -140,6 +140,7 @@ def reproduce(
     path = plan.run / "manifest.json"
     with locked(plan.run, "reproducing into"):
         manifest = json.loads(path.read_text()) if path.is_file() else {"phases": {}}
+        _refuse_another(plan, manifest)
         manifest |= about(plan)
         for number, phase in enumerate(chosen, 1):
             _check_inputs(plan, phase)
@@ -176,7 +177,18 @@ def _check_inputs(plan: Plan, phase: str) -> None:
     "FileNotFoundError if a phase that this one reads is not finished."
     if missing := [p for p in plan.reads[phase] if not (plan.run / p / FINISHED[-1]).is_file()]:
         lacking = f"{phase} reads {', '.join(missing)}, which {plan.run} does not have finished"
-        raise FileNotFoundError(f"{lacking}; run `mvtec-xai reproduce --only {missing[0][:2]}` first")
+        options = f"--run {plan.run} --profile {plan.profile}" + (f" --data {plan.data}" if plan.data else "")
+        raise FileNotFoundError(
+            f"{lacking}; run `mvtec-xai reproduce --only {missing[0][:2]} {options}` first"
+        )
+
+
+def _refuse_another(plan: Plan, manifest: dict) -> None:
+    "ValueError if the run folder holds phases of another profile, or of drawn parts where there are real ones now."
+    kinds = [(m.get("profile"), m.get("data") == "sample") for m in (manifest, about(plan))]
+    if manifest["phases"] and kinds[0] != kinds[1]:
+        held = f"a run of profile {manifest.get('profile')} and data {manifest.get('data')}"
+        raise ValueError(f"{plan.run}: holds {held}; name the same --profile and --data, or another --run")
 
 
 def _possible(phases: Sequence[str], only: str | None, say) -> list[str]:

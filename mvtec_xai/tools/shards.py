@@ -52,14 +52,17 @@ def take_shard(file: Path) -> Iterator[str]:
 
 # %% ../../nbs/tools/shards.ipynb #26d5973c
 def absorb(out: Path, part: Path) -> None:
-    "Add what finished shards hold to the lines of `part`, each image once, and remove their files."
+    """Add what finished shards hold to the lines of `part`, and remove their files.
+
+    Each image once; but one that had an error has another line if it is decided now.
+    """
     shards = sorted((out / SHARDS).glob("[0-9]*.jsonl"))
-    known = {line["path"] for line in read_lines(part)} if shards and part.is_file() else set()
+    known = {line["path"]: line["status"] for line in read_lines(part)} if shards and part.is_file() else {}
     for file in shards:
-        fresh = [line for line in read_lines(file) if line["path"] not in known]
+        fresh = [line for line in read_lines(file) if known.get(line["path"]) not in ("ok", line["status"])]
         with open(part, "a", encoding="utf-8") as lines:
             lines.writelines(json.dumps(line) + "\n" for line in fresh)
-        known |= {line["path"] for line in fresh}
+        known |= {line["path"]: line["status"] for line in fresh}
         file.unlink()
     if (out / SHARDS).is_dir() and not any((out / SHARDS).iterdir()):
         (out / SHARDS).rmdir()
