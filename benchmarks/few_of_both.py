@@ -28,7 +28,7 @@ from mvtec_xai.ways import STANDARD, Lessons, add_opinions, learn_with_heads, le
 LEARNED_FROM = {
     "good parts only": "good parts",
     "heads": "good parts, labels, masks",
-    "both": "the same, and defects of other categories",  # how much a deviation from good parts counts
+    "both": "the same, and a weight chosen on all categories",  # STRANGENESS
 }
 WAYS = list(LEARNED_FROM)
 
