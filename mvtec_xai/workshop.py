@@ -84,8 +84,8 @@ def add_category(folder: Path, learned: Learned, lessons: Lessons) -> None:
         files.add(_add_types(places["type"], learned).relative_to(folder).as_posix())
     plan["categories"] = sorted({*plan["categories"], name})
     plan["basis"] = plan.get("basis", {}) | {name: learned.basis}
-    allowed = {k: v for k, v in asdict(lessons.allowed).items() if v}
-    for key, own in (("bits", lessons.bits), ("fills", lessons.fill), ("augmentations", allowed)):
+    about = {"bits": lessons.bits, "fills": lessons.fill, "augmentations": asdict(lessons.allowed)}
+    for key, own in about.items():
         others = {c: known for c, known in plan.get(key, {}).items() if c != name}
         plan[key] = others | ({name: own} if own else {})
     write_json(folder / PLAN, plan | {"files": sorted(files)})
