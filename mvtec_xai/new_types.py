@@ -18,8 +18,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn import functional as F
 
-from .blocks.evaluation import mean_difference
-from .blocks.metrics import auroc_of, bootstrap_interval
+from .blocks.metrics import auroc_of, bootstrap_interval, clustered_mean
 from .blocks.names import COMBINED
 from .contrastive import PrototypeClassifier
 from .type_study import KnownDefects, TypeMethod, cross_fit_types
@@ -201,7 +200,7 @@ def evaluate_new_types(
         by_type = named.groupby([part.category, part.left_out]).mean()
         row = {"shots": shots, "is": kind, "types": len(by_type), **by_type.mean().to_dict()}
         category = by_type.index.get_level_values("category")
-        rows.append(row | mean_difference(by_type.after, by_type.before, seed=seed, clusters=category))
+        rows.append(row | clustered_mean(by_type.after - by_type.before, category, seed))
     return pd.DataFrame(rows)
 
 # %% ../nbs/new_types.ipynb #f084e704
@@ -219,5 +218,5 @@ def compare_new_types(
     for (shots, kind), own in by_type.mean().unstack("method").groupby(["shots", "is"]):
         row = {"shots": shots, "is": kind, "types": len(own), "ours": ours, "against": other}
         category = own.index.get_level_values("category")
-        rows.append(row | mean_difference(own[ours], own[other], seed=seed, clusters=category))
+        rows.append(row | clustered_mean(own[ours] - own[other], category, seed))
     return pd.DataFrame(rows)

@@ -154,10 +154,7 @@ class Streaming:
         batch: int = BATCH,
         bgr: bool = False,
     ) -> Iterator[Inspection | InspectionError]:
-        """Inspect images as they come, `batch` at a time; one that fails gives an InspectionError in its place.
-
-        Up to three batches are read ahead; with a batch of one, none: each answer comes before the next image is asked for.
-        """
+        "Inspect images as they come, up to three batches ahead, with a batch of one none; an InspectionError for one that fails."
         named = repeat(category) if category is None or isinstance(category, str) else category
         pairs = zip(images, named, strict=not isinstance(named, repeat))
         reading, clock = (read_ready(*pair, self, bgr) for pair in pairs), Clock()
@@ -204,15 +201,13 @@ class Teachable(Stored):
         good: Sequence,  # images of any form, as `inspect` takes them
         defects: Mapping[str, Sequence] | None = None,  # type: images
         masks: Mapping[str, Sequence] | None = None,  # type: a mask or None for each image
-        bgr: bool = False,  # are arrays and tensors in OpenCV's order of channels?
-        **how,  # allowed, config, seed: as in `workshop`
+        **how,  # allowed, bgr, config, seed: as in `workshop`
     ) -> "Teachable":
         "Return a pipeline that has learned a category as well, or anew; ValueError without a good part."
         from mvtec_xai.workshop import as_lessons, learn_images
 
-        size = self.shared.image_size
-        lessons = as_lessons(composed(category), good, defects or {}, masks or {}, size, bgr)
-        lessons.allowed = how.pop("allowed", lessons.allowed)
+        given = composed(category), good, defects or {}, masks or {}, self.shared.image_size
+        lessons = as_lessons(*given, **{key: how.pop(key) for key in ("allowed", "bgr") if key in how})
         return learn_images(self, lessons, **how)
 
     def learn_type(self, category: str, defect_type: str, images: Sequence, bgr: bool = False) -> "Teachable":

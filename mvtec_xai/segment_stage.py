@@ -48,8 +48,7 @@ class Segment(Stage):
         "Set what a pixel measures, and what is tolerated; columns of millimetres join the table."
         self.mm_per_pixel, self.ignore_below = mm_per_pixel, ignore_below
         millimetres = ("defect_area_mm2", "largest_defect_mm2", "longest_side_mm") if mm_per_pixel else ()
-        ignored = ("ignored",) if ignore_below else ()
-        self.later_columns = (*Segment.later_columns, *millimetres, *ignored)
+        self.later_columns = (*Segment.later_columns, *millimetres, *(["ignored"] if ignore_below else []))
 
 # %% ../nbs/segment_stage.ipynb #72205d50
 def draw(stage: Segment, task: Task) -> None:

@@ -53,9 +53,7 @@ class Shared:
     basis: dict[str, str] = field(default_factory=dict)  # what a category was learned from; none: the study
     drawn: bool = False  # were the models made of drawn parts?
     bits: dict[str, int] = field(default_factory=dict)  # depth of a category's images, if more than 8
-    augmentations: dict[str, dict] = field(
-        default_factory=dict
-    )  # what may be done to images of a learned one
+    augmentations: dict[str, dict] = field(default_factory=dict)  # what may be done to learned ones
     fills: dict[str, list[int]] = field(default_factory=dict)  # colour they are padded with; none: squeezed
     classifiers: dict[str, PrototypeClassifier] = field(default_factory=dict)  # of types, where known
 
@@ -70,7 +68,7 @@ class Stage:
 
     columns: tuple[str, ...] = ()  # that it adds to inspections.csv, from `Inspection.to_dict`
     later_columns: tuple[str, ...] = ()  # the same, of stages that came after the table was known
-    settings: tuple[str, ...] = ()  # attributes set after loading; they stay when a pipeline learns
+    settings: tuple[str, ...] = ()  # what is set after loading, and stays when a pipeline learns
 
     @classmethod
     def load(cls, folder: Path, shared: Shared) -> "Stage":
@@ -94,9 +92,8 @@ class Detect(Stage):
 
     @classmethod
     def load(cls, folder: Path, shared: Shared) -> "Detect":
-        stage = cls()
-        stage.detectors, stage.thresholds = shared.detectors, read_json(folder / "config.json")["thresholds"]
-        stage.basis = shared.basis
+        stage, said = cls(), read_json(folder / "config.json")
+        stage.detectors, stage.basis, stage.thresholds = shared.detectors, shared.basis, said["thresholds"]
         for category in shared.categories:
             load = load_learned if category in shared.basis else load_detector  # else: the study
             shared.detectors[category] = load(folder, category, extractor=shared.extractor)

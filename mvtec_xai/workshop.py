@@ -172,16 +172,12 @@ def as_lessons(
     allowed: Augmentation = PLAIN,
 ) -> Lessons:
     "Gather lessons from images; ValueError for a bad name, or if a type has another number of masks than of images."
-    check_part_name(category)
-    if strange := sorted(set(masks) - {GOOD, *defects}):
-        raise ValueError(f"{category}: masks of {strange[0]!r}, of which there are no images")
+    _check(category, defects, masks)
     rows, images, outlined = [], [], []
     bits = common_bits(image for own in (good, *defects.values()) for image in own)
     fill = padding_for([to_rgb(image, bgr, bits) for image in good[:20]])
     for defect, own in {GOOD: good, **defects}.items():
         given = masks.get(defect) or [None] * len(own)
-        if len(given) != len(own):
-            raise ValueError(f"{defect}: {len(own)} images and {len(given)} masks; give one each, or None")
         for k, (image, mask) in enumerate(zip(own, given, strict=True)):
             pixels = to_rgb(image, bgr, bits)
             images.append(to_square(pixels, size, fill))
@@ -194,6 +190,15 @@ def as_lessons(
     return Lessons(index, np.stack(images), np.stack(outlined), allowed, fill, bits)
 
 # %% ../nbs/workshop.ipynb #147f63ee
+def _check(category: str, defects: Mapping[str, Sequence], masks: Mapping[str, Sequence]) -> None:
+    check_part_name(category)
+    if strange := sorted(set(masks) - {GOOD, *defects}):
+        raise ValueError(f"{category}: masks of {strange[0]!r}, of which there are no images")
+    for defect, own in defects.items():
+        if (given := masks.get(defect)) and len(given) != len(own):
+            raise ValueError(f"{defect}: {len(own)} images and {len(given)} masks; give one each, or None")
+
+
 def _mask_of(mask, shape: tuple[int, int], size: int, padded: bool) -> np.ndarray:
     "A mask of any form as (size, size) uint8, 1: defective; empty for None. ValueError if it does not fit an image of `shape`."
     if mask is None:

@@ -13,14 +13,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
-from sklearn.metrics import (
-    average_precision_score,
-    brier_score_loss,
-    f1_score,
-    precision_score,
-    recall_score,
-    roc_auc_score,
-)
+from sklearn.metrics import average_precision_score, brier_score_loss, f1_score
+from sklearn.metrics import precision_score, recall_score, roc_auc_score
 
 from .calibration import expected_calibration_error, promised_rate
 from .metrics import auroc_of, bootstrap_draws, bootstrap_interval, central_interval
@@ -237,21 +231,15 @@ def compare_right(
         "p": binomtest(only_ours, differ).pvalue if differ else 1.0,
     }
 
-
+# %% ../../nbs/blocks/evaluation.ipynb #2878fb09
 def mean_difference(
     ours: np.ndarray,  # (n,)
     other: np.ndarray,  # (n,), of the same images
     strata: np.ndarray | None = None,
     seed: int = 0,
-    clusters: np.ndarray | None = None,  # (n,): drawn as wholes; None: one by one
 ) -> dict[str, float]:
-    "Compare two methods by the mean of `ours` - `other`, with its 95 % interval: difference, low, high; NaN for one cluster."
+    "Compare two methods by the mean of `ours` - `other`, with its 95 % interval: difference, low, high."
     difference = np.asarray(ours, float) - np.asarray(other, float)
-    found, members = {"difference": float(difference.mean())}, list(range(len(difference)))
-    if clusters is not None:
-        members = [np.flatnonzero(clusters == name) for name in sorted(set(clusters))]
-        if len(members) == 1:
-            return found | {"low": np.nan, "high": np.nan}
-    groups = np.zeros(len(members)) if strata is None else strata
-    drawn = lambda rows: difference[np.hstack([members[k] for k in rows])].mean()
-    return found | dict(zip(("low", "high"), bootstrap_interval(drawn, groups, seed=seed), strict=True))
+    groups = np.zeros(len(difference)) if strata is None else strata
+    low, high = bootstrap_interval(lambda rows: difference[rows].mean(), groups, seed=seed)
+    return {"difference": float(difference.mean()), "low": low, "high": high}

@@ -75,7 +75,7 @@ def list_masks(
     files = sorted(p for p in seen if p.is_file())
     return {_key(p.stem): p for p in reversed(files)} | {p.stem: p for p in files}
 
-
+# %% ../../nbs/blocks/masks.ipynb #b2faacd8
 def masks_beside(
     folder: Path,  # of images
 ) -> dict[str, Path]:

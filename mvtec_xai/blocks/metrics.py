@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PixelCounts', 'count_pixels', 'pixel_measures', 'defect_masks', 'pointing_hits', 'intersection_over_union',
-           'centred_gaussian', 'bootstrap_draws', 'central_interval', 'bootstrap_interval', 'auroc_of', 'f1_of']
+           'centred_gaussian', 'bootstrap_draws', 'central_interval', 'bootstrap_interval', 'clustered_mean',
+           'auroc_of', 'f1_of']
 
 # %% ../../nbs/blocks/metrics.ipynb #cell003
 from collections.abc import Callable
@@ -132,6 +133,21 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     "The central 95 % interval of `measure` over stratified resamples, as from `bootstrap_draws`."
     return central_interval(bootstrap_draws(measure, strata, draws, seed))
+
+# %% ../../nbs/blocks/metrics.ipynb #d0923ff1
+def clustered_mean(
+    values: np.ndarray,  # (n,)
+    clusters: np.ndarray,  # (n,) names
+    seed: int = 0,
+) -> dict[str, float]:
+    "Take the mean of differences, with its 95 % interval over resampled clusters, NaN for one: difference, low, high."
+    values, clusters = np.asarray(values, float), np.asarray(clusters)
+    own = [values[clusters == name] for name in np.unique(clusters)]
+    low, high = np.nan, np.nan
+    if len(own) > 1:
+        drawn = lambda rows: np.concatenate([own[k] for k in rows]).mean()
+        low, high = bootstrap_interval(drawn, np.zeros(len(own)), seed=seed)
+    return {"difference": float(values.mean()), "low": low, "high": high}
 
 # %% ../../nbs/blocks/metrics.ipynb #a6fcb62c
 def auroc_of(label: np.ndarray, score: np.ndarray) -> Callable[[np.ndarray], float]:

@@ -79,20 +79,11 @@ def inspect_queue(bench: Workbench, queue: Sequence[tuple[str, str]], category: 
     if not queue or not (category or bench.pipeline.recogniser):
         yield found, problem(words("no_category" if queue else "no_image")), "", None
         return
-    yield (
-        found,
-        words("progress", done=0, count=len(queue)),
-        words("progress", done=0, count=len(queue)),
-        None,
-    )
+    progress = lambda done: words("progress", done=done, count=len(queue))
+    yield found, progress(0), progress(0), None
     for done, one in enumerate(answers(bench, queue, category), 1):
         found.append(one)
-        yield (
-            found,
-            found[0].told if done == 1 else None,
-            words("progress", done=done, count=len(queue)),
-            None,
-        )
+        yield found, found[0].told if done == 1 else None, progress(done), None
     folder = Path(tempfile.mkdtemp(dir=os.environ.get("GRADIO_TEMP_DIR")))
     yield found, None, "", save_table(bench, found, folder / "inspections.csv")
 

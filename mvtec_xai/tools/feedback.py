@@ -38,11 +38,7 @@ def read_feedback(
         there = ", ".join(sorted(set(said.category) - {""})) or "no part"
         found = f"nothing is marked of {category!r}, but of {there}"
         raise ValueError(f"{feedback}: {found}; name the --category")
-    if away := [path for path in own.path if is_address(path)]:
-        raise ValueError(
-            f"{feedback}: {away[0]} is an address; copy such pictures here, and write their paths"
-        )
-    at = own.path.map(lambda path: realpath((images or Path()) / _as_named(path)))
+    at = _places(feedback, own.path, images)
     label, kind = (own.verdict == "anomalous").astype(int), own.type.map(composed)
     kind = kind.where((label == 1) & ~kind.isin(["unknown", UNNAMED]), "")
     if called := [k for k in kind if k == GOOD or (k and means_good(k))]:
@@ -50,6 +46,14 @@ def read_feedback(
     marks = pd.DataFrame({"path": at, "label": label, "type": kind})
     settled = [_settled(feedback, *pair) for pair in marks.groupby("path", sort=False)]
     return pd.DataFrame(settled), 0 if alone else int(nobody.sum())
+
+# %% ../../nbs/tools/feedback.ipynb #37ed777c
+def _places(feedback: Path, paths: pd.Series, images: Path | None) -> pd.Series:
+    "The files behind the paths of a gallery; ValueError for an address."
+    if away := [path for path in paths if is_address(path)]:
+        remedy = "copy such pictures here, and write their paths"
+        raise ValueError(f"{feedback}: {away[0]} is an address; {remedy}")
+    return paths.map(lambda path: realpath((images or Path()) / _as_named(path)))
 
 
 def _as_named(path: str) -> str:

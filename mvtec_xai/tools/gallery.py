@@ -64,12 +64,7 @@ def _address(folder: str, name: str, suffix: str) -> str:
 # %% ../../nbs/tools/gallery.ipynb #c74df3cd
 def card(line: dict) -> dict:
     "Pick what the page says of one file out of its line of inspections.jsonl."
-    shown = {
-        "name": line["name"],
-        "path": line["path"],
-        "category": line["category"],
-        "type": line["defect_type"] or "",
-    }
+    shown = {key: line[key] for key in ("name", "path", "category")} | {"type": line["defect_type"] or ""}
     if line["status"] == "error":
         return shown | {"verdict": "error", "error": line["error"]}
     if line["probability"] is not None:

@@ -109,10 +109,7 @@ def inspect_files(
         try:
             _write_lines(lines, None if isinstance(rest, Coming) else len(rest), part, teller)
         finally:
-            cut_torn(part)  # a full disk leaves half a line
-            absorb(out, part)
-            if resume:
-                settle_retried(part)
+            _mend(part, out, resume)
             failed = summarise(part, out, pipeline, language, outlining.coco, beside)
         os.replace(part, out / LINES)
     return failed
@@ -128,6 +125,14 @@ def _left_to_do(files: dict[Path, str] | Coming, part: Path) -> dict[Path, str] 
     left = ((path, name) for path, name in files.items() if str(path) not in named or str(path) in failed)
     rest = ((path, named.get(str(path)) or unique_name(name, taken)) for path, name in left)
     return files if not named else Coming(rest) if isinstance(files, Coming) else Images(rest)
+
+
+def _mend(part: Path, out: Path, resume: bool) -> None:
+    "Make lines whole, each image's the last one, whatever stopped their writer."
+    cut_torn(part)  # a full disk leaves half a line
+    absorb(out, part)
+    if resume:
+        settle_retried(part)
 
 
 def _folder(out: str | Path) -> Path:

@@ -8,7 +8,7 @@ __all__ = ['COLUMNS', 'NETWORK', 'IMAGE_SIZE', 'index_folder', 'read_lessons', '
 
 # %% ../../nbs/tools/learn.ipynb #aaea2706
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from os import replace
 from pathlib import Path
 
@@ -57,8 +57,9 @@ COLUMNS = ["image_id", "path", "category", "folder", "defect", "label", "mask_pa
 def _rows(folder: Path, category: str) -> Iterator[tuple]:
     inside = [p for p in sorted(folder.iterdir()) if p.is_dir() and p.name[0] != "."]
     kinds = [p for p in inside if p.name != "ground_truth" and list_images(p)]
-    if below := [p for p in inside if p.name != "ground_truth" and p not in kinds and any(_images_below(p))]:
-        raise ValueError(f"{below[0]}: its pictures lie in folders further down; move them up, or elsewhere")
+    others = [p for p in inside if p.name != "ground_truth" and p not in kinds]
+    if deep := [p for p in others if any(map(list_images, filter(Path.is_dir, p.rglob("*"))))]:
+        raise ValueError(f"{deep[0]}: its pictures lie in folders further down; move them up, or elsewhere")
     if kinds and list_images(folder):
         beside = f"pictures right in it, and more in {', '.join(p.name for p in kinds)}"
         raise ValueError(f"{folder}: {beside}; move good ones into {GOOD}/, and others elsewhere")
@@ -77,10 +78,6 @@ def _rows(folder: Path, category: str) -> Iterator[tuple]:
 # %% ../../nbs/tools/learn.ipynb #af96ca7c
 def _is_good(kind: Path) -> bool:
     return kind.name == GOOD or means_good(kind.name)
-
-
-def _images_below(folder: Path) -> Iterator[Path]:
-    return (image for inside in folder.rglob("*") if inside.is_dir() for image in list_images(inside))
 
 # %% ../../nbs/tools/learn.ipynb #4ca71a29
 def read_lessons(
@@ -207,8 +204,8 @@ def _begin(new: Path, run: Path | None, backbone: str, weights: Path | None, siz
     return InspectionPipeline.from_pretrained(new)
 
 # %% ../../nbs/tools/learn.ipynb #25a6bfcb
-def describe_learned(learned: Learned, unreadable: Sequence[str] = ()) -> list[str]:
-    "Say what was learned, on what it rests, what could not be learned, and which pictures were left out."
+def describe_learned(learned: Learned) -> list[str]:
+    "Say what was learned, on what it rests, and what could not be learned."
     t, lines = learned.thresholds, [f"{learned.category}: learned from {learned.basis}"]
     if "false_alarm_rate" in t:
         promised = t["false_alarm_rate"]
@@ -218,7 +215,7 @@ def describe_learned(learned: Learned, unreadable: Sequence[str] = ()) -> list[s
     lines += [f"{name}: {value:.3f}, cross-fitted" for name, value in learned.measured.items()]
     if learned.types:
         lines.append(f"types: {', '.join(learned.types.types)}")
-    return [*lines, *learned.notes, *(f"left out: {reason}" for reason in unreadable)]
+    return lines + learned.notes
 
 # %% ../../nbs/tools/learn.ipynb #9172a261
 def holds_only_types(folder: Path) -> bool:

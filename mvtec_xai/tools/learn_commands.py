@@ -39,13 +39,12 @@ def learn(
             raise ValueError(f"{folder}: types alone, for a part that is known; {given}")
         counts, unreadable = tool.learn_new_types(folder, out, run, category)
         said = [f"type {name}: learned from {count} images" for name, count in counts.items()]
-        said += [f"left out: {reason}" for reason in unreadable]
     else:
         how = replace, (backbone, weights, image_size), feedback, images, alike
         learned, unreadable = tool.learn(folder, out, run, category, *how)
-        said = tool.describe_learned(learned, unreadable)
+        said = tool.describe_learned(learned)
     asks = f"mvtec-xai inspect PHOTOS --run {out} --category {category or folder.absolute().name} --out inspected"
-    print(*said, f"{out}: try `{asks}`", sep="\n")
+    print(*said, *(f"left out: {reason}" for reason in unreadable), f"{out}: try `{asks}`", sep="\n")
 
 # %% ../../nbs/tools/learn_commands.ipynb #f7ae69a2
 def forget(

@@ -99,8 +99,7 @@ class Teller:
         "Say how many images were inspected, why the first were not, and what was left out."
         errors = first_errors(out / LINES) if failed else []
         places = ", ".join(_within(shown or out, name) for name in ("inspections.csv", "index.html"))
-        number = counted(count_lines(out / LINES), "image")
-        summary = f"{number}, {failed} of them not inspected: {places}"
+        summary = f"{counted(count_lines(out / LINES), 'image')}, {failed} of them not inspected: {places}"
         said = errors if self.quiet else [summary, *errors, describe_left_out(left_out)]
         for line in filter(None, said):
             print(line, file=sys.stderr if self.quiet or self.json else sys.stdout)

@@ -139,9 +139,7 @@ def reproduce(
     again = set(chosen if force else phases[phases.index(_phase(start, phases)) :] if start else [])
     path = plan.run / "manifest.json"
     with locked(plan.run, "reproducing into"):
-        manifest = json.loads(path.read_text()) if path.is_file() else {"phases": {}}
-        _refuse_another(plan, manifest)
-        manifest |= about(plan)
+        manifest = _manifest(plan, path)
         for number, phase in enumerate(chosen, 1):
             _check_inputs(plan, phase)
             line = f"[{number}/{len(chosen)}] {phase:<15}"
@@ -169,7 +167,7 @@ def _data_fingerprint(plan: Plan) -> str | None:
     config = plan.run / "00_data" / "config.json"
     return json.loads(config.read_text())["fingerprint"] if config.is_file() else None
 
-
+# %% ../../nbs/tools/reproduce.ipynb #ee673de5
 FINISHED = ("config.json", "stage.json", "headline.json")  # the last is what a phase writes last
 
 
@@ -183,14 +181,16 @@ def _check_inputs(plan: Plan, phase: str) -> None:
         )
 
 
-def _refuse_another(plan: Plan, manifest: dict) -> None:
-    "ValueError if the run folder holds phases of another profile, or of drawn parts where there are real ones now."
-    kinds = [(m.get("profile"), m.get("data") == "sample") for m in (manifest, about(plan))]
-    if manifest["phases"] and kinds[0] != kinds[1]:
-        held = f"a run of profile {manifest.get('profile')} and data {manifest.get('data')}"
-        raise ValueError(f"{plan.run}: holds {held}; name the same --profile and --data, or another --run")
+def _manifest(plan: Plan, path: Path) -> dict:
+    "The manifest of a run; ValueError if it is of another profile, or of drawn parts where there are real ones now."
+    held, now = json.loads(path.read_text()) if path.is_file() else {"phases": {}}, about(plan)
+    kinds = [(m.get("profile"), m.get("data") == "sample") for m in (held, now)]
+    if held["phases"] and kinds[0] != kinds[1]:
+        found = f"holds a run of profile {held.get('profile')} and data {held.get('data')}"
+        raise ValueError(f"{plan.run}: {found}; name the same --profile and --data, or another --run")
+    return held | now
 
-
+# %% ../../nbs/tools/reproduce.ipynb #7dc2031e
 def _possible(phases: Sequence[str], only: str | None, say) -> list[str]:
     "Those of `phases` whose packages are here; what is left out is said, or ValueError if it was asked for alone."
     lacking = {phase: told for phase in phases if (told := lacking_packages(phase))}

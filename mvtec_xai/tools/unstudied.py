@@ -69,7 +69,7 @@ def learn_unstudied(
             new = Path(tmp) / str(len(rows))
             how = {"again": True, "alike": True, "config": config}  # the data set says that it is another
             learned, unreadable = learn(folders[category], new, latest, category, **how)
-            print(*describe_learned(learned, unreadable), sep="\n")
+            print(*describe_learned(learned), *(f"left out: {reason}" for reason in unreadable), sep="\n")
             rows.append({"category": category, "learned from": learned.basis, "no study": why})
             latest = new
         shutil.rmtree(out, ignore_errors=True)
