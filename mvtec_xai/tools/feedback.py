@@ -6,7 +6,6 @@
 __all__ = ['read_feedback', 'add_feedback']
 
 # %% ../../nbs/tools/feedback.ipynb #73c94ba5
-import re
 from os.path import realpath
 from pathlib import Path
 
@@ -53,12 +52,7 @@ def _places(feedback: Path, paths: pd.Series, images: Path | None) -> pd.Series:
     if away := [path for path in paths if is_address(path)]:
         remedy = "copy such pictures here, and write their paths"
         raise ValueError(f"{feedback}: {away[0]} is an address; {remedy}")
-    return paths.map(lambda path: realpath((images or Path()) / _as_named(path)))
-
-
-def _as_named(path: str) -> str:
-    "A path whose bytes are no text, as the system names it; a browser can only write these as they are escaped."
-    return re.sub(r"\\udc([89a-f][0-9a-f])", lambda byte: chr(0xDC00 + int(byte[1], 16)), path)
+    return paths.map(lambda path: realpath((images or Path()) / path))
 
 # %% ../../nbs/tools/feedback.ipynb #becaa44e
 def _settled(feedback: Path, path: str, marks: pd.DataFrame) -> dict:
