@@ -45,26 +45,30 @@ def cut_torn(path: Path) -> None:
 
 # %% ../../nbs/tools/outcome.ipynb #f53ac97e
 def settle_retried(path: Path) -> None:
-    "Drop the error of an image that has a later line, and of a folder that can be listed by now."
-    later: dict[str, int] = {}  # lines after the first, of what had an error
+    "Put the last line of what had an error in the place of the error; drop the error of a folder that can be listed by now."
+    later: dict[str, dict | None] = {}  # of what had an error: its last line, if it has another
+    decided = False
     for line in read_lines(path):
         if line["path"] in later:
-            later[line["path"]] += 1
+            later[line["path"]] = line
         elif line["status"] == "error":
-            later[line["path"]] = int(
-                os.path.isdir(line["path"]) and os.access(line["path"], os.R_OK | os.X_OK)
-            )
-    if any(later.values()):
-        with atomic_path(path) as tmp, open(tmp, "w", encoding="utf-8") as lines:
-            lines.writelines(json.dumps(line) + "\n" for line in _last_of_each(path, later))
-
-
-def _last_of_each(path: Path, later: dict[str, int]) -> Iterator[dict]:
-    for line in read_lines(path):
-        if later.get(line["path"]):
-            later[line["path"]] -= 1
+            listed = os.path.isdir(line["path"]) and os.access(line["path"], os.R_OK | os.X_OK)
+            later[line["path"]] = {} if listed else None
         else:
+            decided = True
+    if any(line is not None for line in later.values()):
+        with atomic_path(path) as tmp, open(tmp, "w", encoding="utf-8") as lines:
+            lines.writelines(json.dumps(line) + "\n" for line in _settled(path, later, decided))
+
+
+def _settled(path: Path, later: dict[str, dict | None], decided: bool) -> Iterator[dict]:
+    for line in read_lines(path):
+        last = later.get(line["path"])
+        if last is None:
             yield line
+        elif last:
+            yield last | ({"again": True} if decided else {})
+            later[line["path"]] = {}
 
 # %% ../../nbs/tools/outcome.ipynb #896610d0
 def counted(number: int, what: str) -> str:

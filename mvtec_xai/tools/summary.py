@@ -31,7 +31,7 @@ def fingerprint(
     first = None
     for line in lines:
         first = first or line
-        if line["status"] == "ok":
+        if line["status"] == "ok" and "again" not in line:
             first = line
             break
     return hashlib.sha256(json.dumps(first).encode()).hexdigest()[:16]
