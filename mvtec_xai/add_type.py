@@ -54,8 +54,8 @@ def known_types(pipeline: Stored, category: str) -> KnownTypes:
 # %% ../nbs/add_type.ipynb #95372b43
 def allowed_for(pipeline: Stored, category: str) -> Augmentation:
     "Tell what may be done to images of a category: as it was learned with, else as the package knows."
-    if category in pipeline.shared.basis:
-        return Augmentation(**pipeline.shared.augmentations.get(category, {}))
+    if category in pipeline.shared.augmentations:
+        return Augmentation(**pipeline.shared.augmentations[category])
     return known_categories().get(category, Category()).augmentation
 
 # %% ../nbs/add_type.ipynb #8c88f6da

@@ -24,7 +24,7 @@ CODE = """from pathlib import Path; import time
 out = Path(run) / '{name}'; out.mkdir(parents=True, exist_ok=True)
 log = Path(run) / 'log'; log.write_text((log.read_text() if log.exists() else '') + '{name} ')
 {body}
-(out / 'value').write_text('1')"""
+(out / 'value').write_text('1'); (out / 'headline.json').write_text('{{}}')"""
 
 
 def toy(folder, name, body=""):

@@ -79,8 +79,12 @@ def list_masks(
 def masks_beside(
     folder: Path,  # of images
 ) -> dict[str, Path]:
-    "List the masks that lie beside their images, as NAME_mask, as `list_masks` does."
-    return {name: path for name, path in list_masks(folder).items() if path.stem.endswith("_mask")}
+    "List the masks that lie beside their images, NAME_mask beside NAME, as `list_masks` does."
+    files = list_masks(folder)
+    named = {name: path.stem.removesuffix("_mask") for name, path in files.items()}
+    return {
+        name: files[name] for name, image in named.items() if image != files[name].stem and image in files
+    }
 
 
 def _key(stem: str) -> str:

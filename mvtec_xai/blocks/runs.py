@@ -79,7 +79,7 @@ def require(
     if not path.is_file():
         phase, run = path.parent.name, path.parent.parent
         lacking = f"{path.absolute()}: not there, so phase {phase} has not finished in this run"
-        remedy = f"run `mvtec-xai reproduce --only {phase[:2]} --run {run.absolute()}` first"
+        remedy = f"run `mvtec-xai reproduce --only {phase[:2]} --run {run.absolute()}` first, with the options of this run"
         if not path.is_absolute() and not (Path.cwd() / "00_data.ipynb").is_file():
             remedy = f"{path} was looked for from {Path.cwd()}; start notebooks in their own folder (papermill --cwd nbs)"
         raise FileNotFoundError(f"{lacking}; {remedy}")

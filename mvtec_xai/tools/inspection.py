@@ -120,7 +120,8 @@ def _left_to_do(files: dict[Path, str] | Coming, part: Path) -> dict[Path, str] 
     named, failed = {}, set()
     for line in read_lines(part) if part.is_file() else ():
         named[line["path"]] = line["name"]
-        (failed.add if line["status"] == "error" else failed.discard)(line["path"])
+        again = line["status"] == "error" and not line.get("deadly")
+        (failed.add if again else failed.discard)(line["path"])
     taken = taken_by(named.values())
     left = ((path, name) for path, name in files.items() if str(path) not in named or str(path) in failed)
     rest = ((path, named.get(str(path)) or unique_name(name, taken)) for path, name in left)

@@ -148,11 +148,12 @@ def main(words: Sequence[str] | None = None) -> int:
     "Judge photographs with the pipeline of the folder above; how many could not be."
     args, failed = asked(words), 0
     inspector = Inspector(Path(__file__).parent.parent)
+    listed = [path for given in args.images for path in photographs(given)]
     args.out.mkdir(parents=True, exist_ok=True)
     with open(args.out / "judged.csv", "w", newline="", encoding="utf-8") as table:
         rows = csv.DictWriter(table, COLUMNS)
         rows.writeheader()
-        for number, path in enumerate(path for given in args.images for path in photographs(given)):
+        for number, path in enumerate(listed):
             row = judge_file(inspector, path, args.category, args.out, number)
             rows.writerow(row)
             failed += "error" in row

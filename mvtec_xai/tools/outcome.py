@@ -67,7 +67,7 @@ def _settled(path: Path, later: dict[str, dict | None], decided: bool) -> Iterat
         if last is None:
             yield line
         elif last:
-            yield last | ({"again": True} if decided else {})
+            yield last | ({"again": True} if decided and last["status"] == "ok" else {})
             later[line["path"]] = {}
 
 # %% ../../nbs/tools/outcome.ipynb #896610d0

@@ -175,10 +175,8 @@ def _check_inputs(plan: Plan, phase: str) -> None:
     "FileNotFoundError if a phase that this one reads is not finished."
     if missing := [p for p in plan.reads[phase] if not (plan.run / p / FINISHED[-1]).is_file()]:
         lacking = f"{phase} reads {', '.join(missing)}, which {plan.run} does not have finished"
-        options = f"--run {plan.run} --profile {plan.profile}" + (f" --data {plan.data}" if plan.data else "")
-        raise FileNotFoundError(
-            f"{lacking}; run `mvtec-xai reproduce --only {missing[0][:2]} {options}` first"
-        )
+        remedy = f"run `mvtec-xai reproduce --only {missing[0][:2]} --run {plan.run}` first, with the options of this run"
+        raise FileNotFoundError(f"{lacking}; {remedy}")
 
 
 def _manifest(plan: Plan, path: Path) -> dict:

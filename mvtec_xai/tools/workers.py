@@ -86,9 +86,10 @@ class Worker:
 
 # %% ../../nbs/tools/workers.ipynb #55acb7e0
 def _deadly(path: Path, name: str) -> str:
-    "The line of an image that ended the process which inspected it."
+    "The line of an image that ended the process which inspected it; `--resume` does not try it again."
     reason = "the process that inspected it was ended, by want of memory or by a fault in a library"
-    return json.dumps(Judged(path, name, InspectionError(str(path), f"{path}: {reason}", None), {}).to_dict())
+    line = Judged(path, name, InspectionError(str(path), f"{path}: {reason}", None), {}).to_dict()
+    return json.dumps(line | {"deadly": True})
 
 # %% ../../nbs/tools/workers.ipynb #f80493bc
 @dataclass
