@@ -112,7 +112,7 @@ def test_a_run_without_the_phase_works_as_before(finished, own, program, tmp_pat
         "describe",
     ]
     refused = program("inspect", image, "--run", run, "--out", out, "--category", "washer", "--coco")
-    assert refused.returncode == 2 and "--coco: this run has learned no outlines" in refused.stderr
+    assert refused.returncode == 2 and "--coco: this pipeline has learned no outlines" in refused.stderr
     done = program("inspect", image, "--run", run, "--out", out, "--category", "washer")
     assert done.returncode == 0, done.stderr
     assert list(rows_in(out)[0]) == [*COLUMNS]
