@@ -111,12 +111,7 @@ def few_shot(
 
 # %% ../nbs/new_types.ipynb #514c99f8
 COPIES = 6  # altered copies of each image that a new type is learned from
-NAMED = [
-    "before",
-    "after",
-    "deployed before",
-    "deployed",
-]  # when, and whether within the limit of the unknown
+NAMED = ["before", "after", "deployed before", "deployed"]  # deployed: within the limit
 
 
 def grown_by(
