@@ -203,6 +203,22 @@ def test_order_and_filters_stay_in_the_address(opened):
     assert names(page) == ["calm.png", "settled.png"]
 
 
+def test_an_address_of_an_earlier_inspection_hides_nothing(opened):
+    page, _, _ = opened(LINES)
+    page.goto(page.url.partition("#")[0] + "#group=screw+7&largest=50&type=gone&verdict=odd")
+    page.reload()
+    page.wait_for_selector("article")
+    assert len(names(page)) == len(LINES)
+
+
+def test_filters_fill_no_history_and_read_accents_in_either_form(opened):
+    page, _, _ = opened([line("va\u0301lvula.png", "normal", 0.01), *LINES])
+    steps = page.evaluate("history.length")
+    page.locator("#name").press_sequentially("válv")
+    assert names(page) == ["va\u0301lvula.png"]
+    assert page.evaluate("history.length") == steps
+
+
 def test_a_strange_part_is_not_called_defective(browser, tmp_path):
     lines = [line("bottle.png", "unfamiliar", 0.999), line("clear.png", "anomalous", 0.99, kind="scratch")]
     (tmp_path / "index.html").write_text(gallery([card(x) for x in lines], drawn=True), encoding="utf-8")
@@ -327,6 +343,41 @@ def test_keys_mark_and_go_on(opened):
     assert not said
 
 
+def test_the_type_that_is_marked_already_may_be_chosen_again(opened):
+    page, _, _ = opened(LINES, types={"screw": ["bent", "scratch"]})
+    page.click("article:has-text('clear.png')")
+    for key in ("r", "ArrowLeft", "t", "2"):  # right, that is scratch; and scratch once more
+        page.keyboard.press(key)
+    assert count(page).startswith("1 of 6") and "clear.png" not in page.inner_text("#about")
+    for key in ("ArrowLeft", "t"):
+        page.keyboard.press(key)
+    page.fill("#types input", "Bent ")  # as one reads it, a known type
+    page.keyboard.press("Enter")
+    assert saved_after_closing(page)[1:] == [["/parts/clear.png", "screw", "anomalous", "bent"]]
+
+
+def test_a_second_window_does_not_close_the_question(opened):
+    page, _, _ = opened(LINES, fingerprint="one")
+    with page.expect_popup() as opening:
+        page.evaluate("window.open(location.href) && 0")
+    other = opening.value
+    other.wait_for_selector("article")
+    page.click("article:has-text('clear.png')")
+    page.keyboard.press("t")
+    page.fill("#types input", "half a na")
+    press(other, "calm.png", "right")
+    page.wait_for_function("document.getElementById('count').textContent.startsWith('1 of 6')")
+    assert page.is_visible("#types") and page.input_value("#types input") == "half a na"
+
+
+def test_a_button_keeps_the_focus_when_it_is_pressed(opened):
+    page, _, _ = opened(LINES)
+    card_of(page, "clear.png").locator("[data-mark=right]").focus()
+    page.keyboard.press("Enter")
+    assert count(page).startswith("1 of 6")
+    assert page.evaluate("document.activeElement.dataset.mark") == "right"
+
+
 def saved_after_closing(page) -> list[list[str]]:
     page.keyboard.press("Escape")
     return saved(page)[1]
@@ -407,6 +458,10 @@ def test_unknown_ones_that_resemble_each_other_are_a_group(browser, tmp_path):
     assert count(page).startswith("4 of 5")
     page.click("#undo")  # all four were one step
     assert "Is the machine right?" in count(page)
+    press(page, "1.png", "wrong_good")
+    page.fill("#groups input", "crumbled")
+    page.click("#groups form button:not([type=button])")  # what a person has said of one image stays
+    assert sorted(row[2] for row in saved(page)[1][1:]) == ["anomalous"] * 3 + ["normal"]
     page.click("#groups button")
     assert len(names(page)) == 5
 

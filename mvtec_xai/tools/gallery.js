@@ -14,7 +14,7 @@ const percent = v => (v > 0.995 ? say('over', {n: 99}) : v < 0.005 ? say('under'
 const typeName = type => type === 'unknown' ? say('unknown') : type;
 const isMarked = r => markOf(r) ? 'yes' : 'no';
 const fits = (r, but) => ['verdict', 'category', 'type', 'group'].every(k => k === but || !chosen[k] || String(r[k]) === chosen[k])
-  && (!chosen.marked || isMarked(r) === chosen.marked) && (!chosen.largest || (r.largest || 0) >= +chosen.largest) && r.name.toLowerCase().includes(chosen.name);
+  && (!chosen.marked || isMarked(r) === chosen.marked) && (!chosen.largest || (r.largest || 0) >= +chosen.largest) && r.name.normalize('NFC').toLowerCase().includes(chosen.name);
 
 function sureness(r) {
   if (r.verdict === 'unfamiliar') {
@@ -158,7 +158,7 @@ function show() {
   if (sorts[chosen.sort]) list.sort((a, b) => sorts[chosen.sort](a) - sorts[chosen.sort](b));
   else if (chosen.sort) list.sort((a, b) => a.name < b.name ? -1 : 1);
   const kept = Object.entries(chosen).filter(([, v]) => v);
-  if (kept.length || location.hash) location.hash = new URLSearchParams(kept);
+  if (kept.length || location.hash) location.replace('#' + new URLSearchParams(kept));  // no step of the browser's history
   main.textContent = '';
   more();
   scrollTo(0, 0);
@@ -195,11 +195,15 @@ for (const k of ['category', 'type']) {
   for (const v of [...new Set(rows.map(r => r[k]).filter(Boolean))].sort()) at(k).append(new Option(typeName(v), v));
 }
 for (const [k, v] of new URLSearchParams(location.hash.slice(1))) if (k in chosen) {
-  chosen[k] = v;
   if (at(k)) at(k).value = v;
+  chosen[k] = at(k) ? at(k).value : v;
 }
+// An address may be of an earlier inspection, and ask for what is not there any more.
+if (!groupSizes.has(chosen.group)) chosen.group = '';
+if (!(chosen.verdict in colours)) chosen.verdict = '';
+if (!rows.some(r => r.defects !== undefined)) chosen.largest = '';
 for (const k of ['category', 'type', 'marked', 'sort']) at(k).onchange = () => { chosen[k] = at(k).value; show() };
 at('largest').hidden = !rows.some(r => r.defects !== undefined);
 at('largest').placeholder = say('largest_from');
 at('largest').oninput = () => { chosen.largest = at('largest').value; show() };
-at('name').oninput = () => { chosen.name = at('name').value.toLowerCase(); show() };
+at('name').oninput = () => { chosen.name = at('name').value.normalize('NFC').toLowerCase(); show() };

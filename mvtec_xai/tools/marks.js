@@ -23,6 +23,7 @@ function choices(r) {
 }
 // One step, whether of one image or of several: what one undo takes back.
 function mark(several, wanted) {
+  if (!several.length) return;
   recall();
   state.past.push(several.map(r => [r.path, markOf(r) || null]));
   state.past = state.past.slice(-200);
@@ -47,10 +48,16 @@ function changed(several) {
 function refresh(several) {
   for (const r of several) {
     const card = main.children[list.indexOf(r)];
-    if (card) card.querySelector('.marks').replaceWith(markers(r));
+    if (card) renew(card.querySelector('.marks'), old => old.replaceWith(markers(r)), card);
   }
-  if (at('large').open) showMarking(list[open]);
+  if (at('large').open) renew(at('mark'), old => old.replaceChildren(markers(list[open], true)), at('mark'));
   showCount();
+}
+// The keyboard's focus stays on the button that was pressed, though its row is drawn again.
+function renew(box, draw, around) {
+  const pressed = box.contains(document.activeElement) && document.activeElement.dataset.mark;
+  draw(box);
+  if (pressed) around.querySelector('[data-mark="' + pressed + '"]')?.focus();
 }
 function told(r) {
   const name = r.name.split('/').slice(-2).join('/');
@@ -79,10 +86,16 @@ function markers(r, large) {
   }
   return box;
 }
+// Pressing a button again takes the mark back.
 function choose(r, wanted) {
   const again = same(markOf(r), wanted);
   mark([r], again ? null : wanted);
   if (at('large').open && !again) enlarge(open + 1);
+}
+function giveType(r, type) {
+  closeTypes();
+  mark([r], {verdict: 'anomalous', type});
+  enlarge(open + 1);
 }
 function showMarking(r) {
   closeTypes();
@@ -98,6 +111,7 @@ function knownTypes(category) {
   const own = marked().filter(r => r.category === category).map(r => markOf(r).type).filter(Boolean);
   return [...new Set([...(types[category] || []), ...own])].sort();
 }
+const folded = name => name.normalize('NFC').toLowerCase();  // as one reads it
 const plainly = name => name.toLowerCase().replace(/[\s_.(-]*\d*\)?$/, '').replace(/^[ ._-]+|[ ._-]+$/g, '').replaceAll(' ', '_');
 const refused = name => !plainly(name) && !/\d/.test(name) || noTypes.includes(plainly(name)) || /[/\\]/.test(name);
 function naming(form, category, numbered, take) {
@@ -116,13 +130,14 @@ function naming(form, category, numbered, take) {
   form.onsubmit = e => {
     e.preventDefault();
     const name = input.value.trim();
-    if (refused(name)) why.textContent = say('no_name'); else take(name);
+    if (refused(name)) why.textContent = say('no_name');
+    else take(knownTypes(category).find(known => folded(known) === folded(name)) || name);
   };
 }
 function askType(r) {
   if (!at('large').open) enlarge(list.indexOf(r));
   at('types').replaceChildren(make('p', '', say('ask_type')));
-  naming(at('types'), r.category, true, type => choose(r, {verdict: 'anomalous', type}));
+  naming(at('types'), r.category, true, type => giveType(r, type));
   at('types').hidden = false;
   (at('types').querySelector('button[data-type]') || at('types').querySelector('input')).focus();
 }
@@ -141,7 +156,9 @@ function showGroups() {
   if (!groupSizes.has(chosen.group)) return;
   const form = make('form'), category = list.length ? list[0].category : '';
   at('groups').append(make('p', 'n', say('name_group')), form);
-  naming(form, category, false, type => mark(list, {verdict: 'anomalous', type}));
+  naming(form, category, false, type => {
+    mark(list.filter(r => !markOf(r) || markOf(r).verdict === 'anomalous'), {verdict: 'anomalous', type});
+  });
 }
 
 // What leaves the page: tables, written as Python's csv writes them.
