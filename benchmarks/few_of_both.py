@@ -1,14 +1,15 @@
 """Few good parts and few defects: what do good parts alone, trained heads and the sum of both see?
 
 Of each category of a run, some images of train/good and up to some defects of each type are learned from, as by `mvtec-xai learn`; all
-other images of the test folder are judged. A row for each number of parts, of defects and way: the mean image AUROC over categories, and
-by how much that of the sum is greater, both with intervals from resampled images of each category and type; one draw, few_of_both.csv.
-Seven categories take half an hour on two cores for each number of defects.
+other images of the test folder are judged. A row for each number of parts, of defects, draw (`seed`) and way: the mean image AUROC over
+categories, and by how much that of the sum is greater, both with intervals from resampled images of each category and type, but not from
+other draws. The table is few_of_both.csv. Seven categories take half an hour on two cores for each number of defects and draw.
 
     .venv/bin/python benchmarks/few_of_both.py --run runs/full --out runs/full/reference
 """
 
 import argparse
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ LEARNED_FROM = {
 WAYS = list(LEARNED_FROM)
 
 
-def draw_lessons(index: pd.DataFrame, parts: int, defects: int, seed: int = 0) -> np.ndarray:
+def draw_lessons(index: pd.DataFrame, parts: int, defects: int, seed: int) -> np.ndarray:
     "Rows of one category to learn from: `parts` of train/good, and up to `defects` of each type."
     good = np.random.default_rng(seed).permutation(index.index[index.folder == "train"])[:parts]
     rng = np.random.default_rng(seed)  # the same defects, whatever the number of parts
@@ -47,12 +48,13 @@ def judge(
     cache: ImageCache,
     allowed: Augmentation,
     rows: np.ndarray,
+    seed: int,
 ) -> pd.DataFrame:
     "Learn from `rows` of one category in three ways, and judge the test images that are left: a column for each way."
     own = index.loc[rows].reset_index(drop=True)
     lessons = Lessons(own, cache.images[rows], cache.masks[rows], allowed)
-    alone, measured = learn_without_heads(extractor, lessons, STANDARD)
-    heads = learn_with_heads(alone, lessons, measured, STANDARD)
+    alone, measured = learn_without_heads(extractor, lessons, STANDARD, seed)
+    heads = learn_with_heads(alone, lessons, measured, STANDARD, seed)
     left = index[(index.folder == "test") & ~index.index.isin(rows)]
     maps = pass_images(extractor, cache.images[left.index])
     said = {}
@@ -63,7 +65,7 @@ def judge(
     return left[["category", "defect", "label"]].assign(**said)
 
 
-def summary(judged: pd.DataFrame, parts: int, defects: int) -> pd.DataFrame:
+def summary(judged: pd.DataFrame, parts: int, defects: int, seed: int) -> pd.DataFrame:
     "A row for each way, of the answers of `judge` for all categories."
     means = evaluate_scores(judged, WAYS).query("category == 'mean'").drop(columns="category")
     means["learned from"] = means.score.map(LEARNED_FROM)
@@ -73,7 +75,8 @@ def summary(judged: pd.DataFrame, parts: int, defects: int) -> pd.DataFrame:
             row["low"],
             row["high"],
         )
-    means.insert(0, "parts", parts), means.insert(1, "defects", defects)
+    for at, (name, value) in enumerate({"parts": parts, "defects": defects, "seed": seed}.items()):
+        means.insert(at, name, value)
     return means
 
 
@@ -83,17 +86,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the table")
     parser.add_argument("--parts", type=int, default=16, help="good parts of each category")
     parser.add_argument("--defects", type=int, nargs="*", default=[3], help="of each type, at most")
+    parser.add_argument("--draws", type=int, nargs="*", default=[0], help="seeds of what is learned from")
     args = parser.parse_args()
     index = read_table(args.run / "00_data" / "index.parquet")
     cache, allowed = ImageCache(args.run / "00_data" / "cache"), read_augmentations(args.run)
     extractor, tables = load_extractor(args.run / "01_classifier"), []
-    for defects in args.defects:
+    for defects, seed in product(args.defects, args.draws):
         judged = []
         for category, own in index.groupby("category"):
-            rows = draw_lessons(own, args.parts, defects)
-            judged.append(judge(extractor, own, cache, allowed[category], rows))
-            print(category, args.parts, defects, evaluate_scores(judged[-1], WAYS).to_string(), flush=True)
-        tables.append(summary(pd.concat(judged), args.parts, defects))
+            rows = draw_lessons(own, args.parts, defects, seed)
+            judged.append(judge(extractor, own, cache, allowed[category], rows, seed))
+            own_rows = summary(judged[-1], args.parts, defects, seed)
+            print(category, own_rows.to_string(index=False), flush=True)
+        tables.append(summary(pd.concat(judged), args.parts, defects, seed))
     table = pd.concat(tables)
     with atomic_path(args.out / "few_of_both.csv") as path:
         table.to_csv(path, index=False, float_format="%.6g")

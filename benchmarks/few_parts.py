@@ -3,9 +3,9 @@
 Detectors are made of 1, 4 and 16 good parts of each category of a run, as in phase 14, several times over with other parts, and judge the
 whole test folder. With --backbone another frozen network takes the place of the run's, with --views another number of altered copies is
 learned from. A row for each network, score and number of parts: the mean image AUROC over categories and draws, its least and greatest
-draw, and the worst category. `distances` is the score without the autoencoder. What preferred copies and autoencoder is `pasted`:
-the same, of the first draw, for 40 other parts of train/good, as they are and with a defect pasted on each. The rows are added to
-few_parts.csv, in which those of other networks and numbers of copies stay. A draw of the run's network takes an hour on two cores.
+where there are several, and the worst category. `distances` is the score without the autoencoder. What preferred copies and autoencoder
+is `pasted`: the same, of the first draw, for 40 other parts of train/good, as they are and with a defect pasted on each. The rows are
+added to few_parts.csv, in which those of other networks and numbers of copies stay. A draw of the run's network takes an hour on two cores.
 
     .venv/bin/python benchmarks/few_parts.py --run runs/full --out runs/full/reference
     .venv/bin/python benchmarks/few_parts.py --run runs/full --out runs/full/reference --views 40
@@ -38,8 +38,9 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (score, parts), own in found.groupby(["score", "parts"]):
         by_draw, worst = (own.groupby(name).image_auroc.mean() for name in ("draw", "category"))
-        row = {"score": score, "parts": parts, "image_auroc": by_draw.mean(), "least draw": by_draw.min()}
-        row |= {"greatest draw": by_draw.max(), "draws": len(by_draw), "worst category": worst.idxmin()}
+        least, greatest = by_draw.agg(["min", "max"]) if len(by_draw) > 1 else (np.nan, np.nan)
+        row = {"score": score, "parts": parts, "image_auroc": by_draw.mean(), "least draw": least}
+        row |= {"greatest draw": greatest, "draws": len(by_draw), "worst category": worst.idxmin()}
         rows.append(row | {"its image_auroc": worst.min(), "pasted": own.pasted[own.draw == 0].mean()})
     return pd.DataFrame(rows)
 

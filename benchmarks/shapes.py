@@ -3,13 +3,15 @@
 A category whose images are not square is learned three ways, with the frozen network of a run:
 
     squeezed  the image is brought to the square that the network takes, out of proportion
-    padded    the short side is filled with the mean colour of the good parts
+    padded    the short side is filled with the mean colour of the good parts of `train`
     tiled     squares as wide as the short side, overlapping, each enlarged; the image is as strange as its strangest tile
 
 Each is scored on the test folder: from good parts alone; from 1, 3, 5 defects as well, and from all of them. Defects and good test
-images are dealt into folds, so that nothing judges an image that it has learned from. Pixel measures are of the tiles or squares laid back
-on the image. The table is shapes.csv; shapes_paired.csv compares the shapes two by two on the same images. Half an hour of one core,
-less with `--good 60`, which draws so many good images from each folder; all defects take part in any case.
+images are cut into folds, so that nothing judges an image that it has learned from. A fold is a stretch of neighbouring names, since
+pictures of one board have neighbouring names. Scores of different heads do not compare, so measures are taken within each fold, and
+their mean is told. Pixel measures are of the tiles or squares laid back on the image. The table is shapes.csv; shapes_paired.csv
+compares the shapes two by two on the same images. Half an hour of one core, less with `--good 60`, which draws so many good images from
+each folder; all defects take part in any case.
 
     .venv/bin/python benchmarks/shapes.py --images ../shared/kolektor_sdd/commutator --run runs/full --out runs/full/reference
 """
@@ -24,16 +26,15 @@ import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from mvtec_xai.blocks.augmentation import Augmentation
-from mvtec_xai.blocks.evaluation import auroc_with_interval
 from mvtec_xai.blocks.examples import make_examples
 from mvtec_xai.blocks.masks import marked_pixels
 from mvtec_xai.blocks.photographs import read_image, resize_image
 from mvtec_xai.blocks.runs import atomic_path, read_json
 from mvtec_xai.classifier import HeadConfig, describe_images, load_extractor, score_maps, train_heads
-from mvtec_xai.generalisation import compare_scores
+from mvtec_xai.generalisation import compare_scores, evaluate_scores
 from mvtec_xai.good_parts import GoodPartsConfig, fit_good_parts
 from mvtec_xai.gradcam import explain_heads, upsample
-from mvtec_xai.tools.learn import index_folder
+from mvtec_xai.tools.folders import index_folder
 
 COUNTS = (1, 3, 5, 0)  # defects to learn from; 0: all
 ROUGHER = 2  # pixel measures look at every second pixel of every second row
@@ -78,7 +79,8 @@ class Squares:
         none = [np.zeros(p.shape[:2], bool) for p in self.pixels]
         paths = zip(images.mask_path, none, strict=True)
         self.truth = [marked_pixels(m) if isinstance(m, str) else empty for m, empty in paths]
-        good = [p.mean(axis=(0, 1)) for p, bad in zip(self.pixels, images.label, strict=True) if not bad]
+        taught = images.folder == "train"  # good parts all, and none that is judged
+        good = [p.mean(axis=(0, 1)) for p, known in zip(self.pixels, taught, strict=True) if known]
         fill, rows, squares, masks = np.mean(good, axis=0).round(), [], [], []
         for k, (pixels, truth) in enumerate(zip(self.pixels, self.truth, strict=True)):
             for box in SHAPES[shape](*pixels.shape[:2]):
@@ -118,15 +120,33 @@ def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
     return (share > 127 if (share > 127).any() else share > 0).astype(np.uint8)
 
 
-def measure(squares: Squares, logit: np.ndarray, maps: np.ndarray, seed: int) -> tuple[dict, np.ndarray]:
-    "Image AUROC with its interval, pixel AUROC and pixel average precision, on the test folder; the scores of its images."
-    own = np.flatnonzero(squares.images.folder == "test")
-    label, score = squares.images.label.to_numpy()[own], squares.by_image(logit)[own]
-    truth = np.concatenate([squares.truth[k][::ROUGHER, ::ROUGHER].ravel() for k in own])
-    heat = np.concatenate([squares.laid_back(maps, k)[::ROUGHER, ::ROUGHER].ravel() for k in own])
-    row = auroc_with_interval(label, score, squares.images.defect.to_numpy()[own], seed)
-    pixels = {"pixel_auroc": roc_auc_score(truth, heat), "pixel_ap": average_precision_score(truth, heat)}
-    return {"images": len(own), "defects": int(label.sum())} | row | pixels, score
+def measure(squares: Squares, logit: np.ndarray, maps: np.ndarray, fold: np.ndarray, seed: int) -> dict:
+    "Image AUROC with its interval, pixel AUROC and average precision: means over the folds of the test images."
+    tested, pixels = as_table(squares.images, fold).assign(score=squares.by_image(logit)[fold >= 0]), []
+    for f in np.unique(fold[fold >= 0]):
+        own = np.flatnonzero(fold == f)
+        truth = np.concatenate([squares.truth[k][::ROUGHER, ::ROUGHER].ravel() for k in own])
+        heat = np.concatenate([squares.laid_back(maps, k)[::ROUGHER, ::ROUGHER].ravel() for k in own])
+        pixels.append((roc_auc_score(truth, heat), average_precision_score(truth, heat)))
+    row = evaluate_scores(tested, ["score"], seed).iloc[-1].drop(["score", "category"]).to_dict()
+    pixel_auroc, pixel_ap = np.mean(pixels, axis=0)
+    row = {"images": row.pop("images"), "defects": int(tested.label.sum())} | row
+    return row | {"pixel_auroc": pixel_auroc, "pixel_ap": pixel_ap}
+
+
+def as_table(images: pd.DataFrame, fold: np.ndarray) -> pd.DataFrame:
+    "The images of a fold, with it as their `category`: by it measures are averaged."
+    own = images.loc[fold >= 0, ["defect", "label"]]
+    return own.assign(category=fold[fold >= 0].astype(str))
+
+
+def cut_folds(images: pd.DataFrame, folds: int) -> np.ndarray:
+    "Fold of each image (n,), a stretch of neighbouring names among its kind; -1: not of the test folder."
+    tested, fold = (images.folder == "test").to_numpy(), np.full(len(images), -1)
+    for label in (0, 1):
+        rows = np.flatnonzero(tested & (images.label == label))
+        fold[rows] = np.arange(len(rows)) * folds // len(rows)
+    return fold
 
 
 def from_good_parts(extractor, squares: Squares, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -138,16 +158,12 @@ def from_good_parts(extractor, squares: Squares, seed: int) -> tuple[np.ndarray,
     return score_maps(detector.heads, described), explain_heads(detector.heads, described)
 
 
-def from_defects(examples, squares: Squares, count: int, folds: int, seed: int):
+def from_defects(examples, squares: Squares, count: int, fold: np.ndarray, seed: int):
     "Score and explain the test squares by heads that learned from `count` defects of the other folds, 0: all."
-    tested = (squares.images.folder == "test").to_numpy()
-    rng, fold = np.random.default_rng(seed), np.full(len(tested), -1)
-    for label in (0, 1):
-        rows = rng.permutation(np.flatnonzero(tested & (squares.images.label == label)))
-        fold[rows] = np.arange(len(rows)) % folds
+    rng = np.random.default_rng(seed)
     bad, n = (squares.images.label == 1).to_numpy(), len(squares.index)
     logit, maps = np.full(n, np.nan), np.zeros((n, *examples.share.shape[1:]), np.float32)
-    for f in range(folds):
+    for f in range(fold.max() + 1):
         known = rng.permutation(np.flatnonzero(bad & (fold != f)))[: count or None]
         teach = ((fold != f) & ~bad) | np.isin(np.arange(len(bad)), known)
         heads = train_heads(examples, squares.index, teach[squares.image], 1, HeadConfig(), seed + f)
@@ -157,13 +173,16 @@ def from_defects(examples, squares: Squares, count: int, folds: int, seed: int):
     return logit, maps
 
 
-def compare(images: pd.DataFrame, scores: dict[str, dict[str, np.ndarray]], seed: int) -> pd.DataFrame:
+def compare(images: pd.DataFrame, answers: list[tuple], seed: int) -> pd.DataFrame:
     "The image AUROC of the shapes two by two, on the same test images, for each thing to learn from."
-    tested, rows = images[images.folder == "test"].assign(category="part"), []
-    for what, by_shape in scores.items():
-        table = tested.assign(**by_shape)
-        pairs = [compare_scores(table, *pair, seed) for pair in combinations(by_shape, 2)]
-        rows += [{"learned from": what, "images": len(table), "seed": seed} | pair for pair in pairs]
+    by_what, rows = {}, []
+    for what, shape, fold, score in answers:
+        table = by_what.setdefault(what, as_table(images, fold))
+        table[shape] = score[fold >= 0]
+    for what, table in by_what.items():
+        pairs = combinations(table.columns[3:], 2)
+        about = {"learned from": what, "images": len(table), "seed": seed}
+        rows += [about | compare_scores(table, *pair, seed) for pair in pairs]
     return pd.DataFrame(rows)
 
 
@@ -195,22 +214,25 @@ def main() -> None:
         index_folder(args.images, "part"),
     )
     images = draw_good(images, args.good, args.seed)
-    rows, scores = [], {}  # what was learned from, to a score of each test image for each shape
+    rows, answers = [], []  # what was learned from, the shape, folds, and a score of each image
+    fold = cut_folds(images, args.folds)
     for shape in args.shapes:
         start, squares = time.perf_counter(), Squares(images, shape, size)
         about = {"shape": shape, "squares": len(squares.index) // len(images), "seed": args.seed}
-        ways = {"good parts only": from_good_parts(extractor, squares, args.seed)}
+        one = np.minimum(fold, 0)  # one detector judges all
+        ways = {"good parts only": (*from_good_parts(extractor, squares, args.seed), one)}
         passed = squares.squares, squares.masks, squares.index, "part", Augmentation()
         examples = make_examples(extractor, *passed, views=1, patches=1000, seed=args.seed)
         for count in COUNTS:
             what = f"good parts, {count or 'all'} defects, masks"
-            ways[what] = from_defects(examples, squares, count, args.folds, args.seed)
-        for what, answers in ways.items():
-            row, scores.setdefault(what, {})[shape] = measure(squares, *answers, args.seed)
-            rows.append({**about, "learned from": what, **row})
+            ways[what] = *from_defects(examples, squares, count, fold, args.seed), fold
+        for what, (logit, maps, judged) in ways.items():
+            answers.append((what, shape, judged, squares.by_image(logit)))
+            measured = measure(squares, logit, maps, judged, args.seed)
+            rows.append({**about, "learned from": what, **measured})
         rows[-1]["seconds"] = round(time.perf_counter() - start)
         print(pd.DataFrame(rows[-1 - len(COUNTS) :]).round(3).to_string(), flush=True)
-    tables = {"shapes": pd.DataFrame(rows), "shapes_paired": compare(images, scores, args.seed)}
+    tables = {"shapes": pd.DataFrame(rows), "shapes_paired": compare(images, answers, args.seed)}
     args.out.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         with atomic_path(args.out / f"{name}.csv") as path:

@@ -16,12 +16,11 @@ from .blocks.augmentation import Augmentation
 from .blocks.categories import Category, known_categories
 from .blocks.images import to_rgb, to_tensor
 from .blocks.photographs import to_square
-from .blocks.names import GOOD, composed, means_good
+from .blocks.names import UNNAMED, check_type_name, composed
 from .blocks.runs import read_json, read_tensors, write_json, write_tensors
 from .contrastive import ProjectionHead, PrototypeClassifier
 from .inspection import Inspection
 from .known_types import KnownTypes
-from .learning import UNNAMED
 from .new_types import COPIES, grown_by
 from .stages import PLAN, Task
 from .stored import Stored
@@ -40,8 +39,9 @@ def check_new_type(pipeline: Stored, category: str, name: str) -> None:
         raise ValueError(
             f"{category}: a type {name!r} is known already; take another name, or learn it again"
         )
-    if name in (GOOD, "unknown", UNNAMED) or means_good(name):
-        raise ValueError(f"{category}: {name!r} cannot be a type of defect; take another name")
+    if name == UNNAMED:
+        raise ValueError(f"{category}: {name!r} are defects of no stated type; name the type")
+    check_type_name(name)
 
 # %% ../nbs/add_type.ipynb #6e9b32b6
 def known_types(pipeline: Stored, category: str) -> KnownTypes:

@@ -22,9 +22,13 @@ from .blocks.names import GOOD, composed
 
 # %% ../nbs/00_data.ipynb #cell008
 def list_images(folder: Path) -> list[Path]:
-    "List the image files right in `folder`, sorted; hidden ones are left out."
+    "List the image files right in `folder`, sorted; hidden ones are left out. ValueError for a name that is no text."
     files = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-    return sorted(p for p in files if p.is_file())
+    found = sorted(p for p in files if p.is_file())
+    for name in map(str, found):
+        if (shown := name.encode("utf-8", "backslashreplace").decode()) != name:
+            raise ValueError(f"{shown}: its name is not UTF-8; rename it")
+    return found
 
 
 def category_folders(root: str | Path) -> dict[str, Path]:

@@ -126,11 +126,17 @@ def grown_by(
     return replace(model, types=[*model.types, name], prototypes=prototypes, handicap=handicap)
 
 # %% ../nbs/new_types.ipynb #f50c5c53
-def limit_of(known: KnownDefects, rows: np.ndarray, method: TypeMethod, seed: int) -> float:
-    "Set the limit of the unknown, as `fit_deployable` does, by defects `rows` (n,) bool; NaN where an encoder is trained."
+def limit_of(known: KnownDefects, rows: np.ndarray, fold: int, method: TypeMethod, seed: int) -> float:
+    """Set the limit of the unknown, as `fit_deployable` does, by defects `rows` (n,) bool as the test of `fold` may see them.
+
+    NaN where an encoder is trained.
+    """
     if method.steps:
         return np.nan
-    features = {outline: x[:, rows] for outline, x in known.features.items()}
+    shown = known.features[fold]
+    features = {
+        outline: (x if outline == "mask" else shown)[:, rows] for outline, x in known.features.items()
+    }
     part = KnownDefects(known.table[rows].reset_index(drop=True), known.masked[rows], features)
     answers, _ = cross_fit_types(part, method, "heatmap", seed)
     return float(answers.distance.quantile(0.95)) if len(answers) else np.nan
@@ -174,7 +180,7 @@ def learn_new_type(
         return pd.DataFrame(columns=columns)
     rng, copies = np.random.default_rng(seed), known.features["heatmap"]
     model = method.fit(known.lessons("heatmap", fold)[:, teach], types[teach], seed)
-    limit = limit_of(known, teach, method, seed)
+    limit = limit_of(known, teach, fold, method, seed)
     for count, _ in product(shots, range(draws)):
         new = rng.permutation(np.flatnonzero(types == left))
         grown = grown_by(model, left, model.embed(method.look(copies[:, new[:count]].flatten(0, 1))))
@@ -186,7 +192,6 @@ def learn_new_type(
 # %% ../nbs/new_types.ipynb #70a45b7e
 def evaluate_new_types(
     learned: pd.DataFrame,  # as from `learn_new_type`, of all categories
-    seed: int = 0,
 ) -> pd.DataFrame:
     "Measure recall of new types, and accuracy of known ones before and after: a row for each number of images."
     rows = []
@@ -195,7 +200,7 @@ def evaluate_new_types(
         by_type = named.groupby([part.category, part.left_out]).mean()
         row = {"shots": shots, "is": kind, "types": len(by_type), **by_type.mean().to_dict()}
         category = by_type.index.get_level_values("category")
-        rows.append(row | clustered_mean(by_type.after - by_type.before, category, seed))
+        rows.append(row | clustered_mean(by_type.after - by_type.before, category))
     return pd.DataFrame(rows)
 
 # %% ../nbs/new_types.ipynb #f084e704
@@ -203,7 +208,6 @@ def compare_new_types(
     learned: pd.DataFrame,  # as from `learn_new_type`, with a column method
     ours: str,  # a method
     other: str,
-    seed: int = 0,
 ) -> pd.DataFrame:
     "Compare recall of new types, and accuracy of known ones, of two ways: a row for each number of images."
     by_type = (
@@ -213,5 +217,5 @@ def compare_new_types(
     for (shots, kind), own in by_type.mean().unstack("method").groupby(["shots", "is"]):
         row = {"shots": shots, "is": kind, "types": len(own), "ours": ours, "against": other}
         category = own.index.get_level_values("category")
-        rows.append(row | clustered_mean(own[ours] - own[other], category, seed))
+        rows.append(row | clustered_mean(own[ours] - own[other], category))
     return pd.DataFrame(rows)

@@ -22,7 +22,7 @@ from .blocks.depth import common_bits
 from .blocks.images import to_rgb
 from .blocks.photographs import padding_for, to_square
 from .blocks.masks import fit_mask, read_mask
-from .blocks.names import GOOD, check_part_name, composed
+from .blocks.names import GOOD, check_part_name, check_type_name, composed
 from .blocks.runs import read_json, read_tensors, write_json, write_tensors
 from .category import learn_looks, save_looks
 from .classifier import save_detector
@@ -172,7 +172,7 @@ def as_lessons(
     allowed: Augmentation = PLAIN,
 ) -> Lessons:
     "Gather lessons from images; ValueError for a bad name, or if a type has another number of masks than of images."
-    _check(category, defects, masks)
+    _check(category, good, defects, masks)
     rows, images, outlined = [], [], []
     bits = common_bits(image for own in (good, *defects.values()) for image in own)
     fill = padding_for([to_rgb(image, bgr, bits) for image in good[:20]])
@@ -190,8 +190,14 @@ def as_lessons(
     return Lessons(index, np.stack(images), np.stack(outlined), allowed, fill, bits)
 
 # %% ../nbs/workshop.ipynb #147f63ee
-def _check(category: str, defects: Mapping[str, Sequence], masks: Mapping[str, Sequence]) -> None:
+def _check(
+    category: str, good: Sequence, defects: Mapping[str, Sequence], masks: Mapping[str, Sequence]
+) -> None:
     check_part_name(category)
+    if not len(good):
+        raise ValueError(f"{category}: no photograph of a good part; give some")
+    for name in defects:
+        check_type_name(name)
     if strange := sorted(set(masks) - {GOOD, *defects}):
         raise ValueError(f"{category}: masks of {strange[0]!r}, of which there are no images")
     for defect, own in defects.items():

@@ -12,8 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..blocks.addresses import is_address
-from ..blocks.names import GOOD, composed, means_good
-from ..learning import UNNAMED
+from ..blocks.names import GOOD, UNNAMED, check_type_name, composed, type_named
 
 # %% ../../nbs/tools/feedback.ipynb #d3de2b8b
 def read_feedback(
@@ -25,9 +24,7 @@ def read_feedback(
 
     And how many marked pictures were taken for no part, and are left out.
     """
-    said = pd.read_csv(feedback, dtype=str, keep_default_na=False)
-    if missing := [c for c in ("path", "category", "verdict", "type") if c not in said]:
-        raise ValueError(f"{feedback}: no column {missing[0]!r}; take the feedback.csv that a gallery saves")
+    said = _read_marks(feedback)
     if strange := sorted(set(said.verdict) - {"normal", "anomalous"}):
         raise ValueError(f"{feedback}: verdict {strange[0]!r}; there are normal and anomalous")
     named, nobody = said.category.map(composed), (said.category == "").to_numpy()
@@ -38,13 +35,28 @@ def read_feedback(
         found = f"nothing is marked of {category!r}, but of {there}"
         raise ValueError(f"{feedback}: {found}; name the --category")
     at = _places(feedback, own.path, images)
-    label, kind = (own.verdict == "anomalous").astype(int), own.type.map(composed)
-    kind = kind.where((label == 1) & ~kind.isin(["unknown", UNNAMED]), "")
-    if called := [k for k in kind if k == GOOD or (k and means_good(k))]:
-        raise ValueError(f"{feedback}: {called[0]!r} cannot be a type of defect; mark the picture as normal")
+    label, kind = (own.verdict == "anomalous").astype(int), own.type.map(type_named)
+    kind = kind.where((label == 1) & (kind != UNNAMED), "")
+    try:
+        for name in set(kind) - {""}:
+            check_type_name(name)
+    except ValueError as error:
+        raise ValueError(f"{feedback}: {error}, or mark the picture as normal") from error
     marks = pd.DataFrame({"path": at, "label": label, "type": kind})
     settled = [_settled(feedback, *pair) for pair in marks.groupby("path", sort=False)]
     return pd.DataFrame(settled), 0 if alone else int(nobody.sum())
+
+# %% ../../nbs/tools/feedback.ipynb #8819fc89
+def _read_marks(feedback: Path) -> pd.DataFrame:
+    "The table as it is; ValueError if it is none."
+    try:
+        said = pd.read_csv(feedback, dtype=str, keep_default_na=False)
+    except ValueError as error:  # another encoding, an empty file, rows of unlike length
+        remedy = "save it as CSV in UTF-8"
+        raise ValueError(f"{feedback}: cannot be read as a table ({error}); {remedy}") from error
+    if missing := [c for c in ("path", "category", "verdict", "type") if c not in said]:
+        raise ValueError(f"{feedback}: no column {missing[0]!r}; take the feedback.csv that a gallery saves")
+    return said
 
 # %% ../../nbs/tools/feedback.ipynb #37ed777c
 def _places(feedback: Path, paths: pd.Series, images: Path | None) -> pd.Series:

@@ -7,6 +7,7 @@ __all__ = ['learn', 'forget']
 
 # %% ../../nbs/tools/learn_commands.ipynb #f7c9d719
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -32,8 +33,9 @@ def learn(
     "Learn a part from its photographs, good ones alone or with defects: a pipeline for `inspect` and `app`."
     need_extra("study", "learn")
     from mvtec_xai.tools import learn as tool
+    from mvtec_xai.tools.folders import holds_only_types
 
-    if run is not None and tool.holds_only_types(folder):
+    if run is not None and holds_only_types(folder):
         if feedback or replace or backbone or weights or image_size:
             given = "--feedback, --replace and a network need good parts as well"
             raise ValueError(f"{folder}: types alone, for a part that is known; {given}")
@@ -43,7 +45,8 @@ def learn(
         how = replace, (backbone, weights, image_size), feedback, images, alike
         learned, unreadable = tool.learn(folder, out, run, category, *how)
         said = tool.describe_learned(learned)
-    asks = f"mvtec-xai inspect PHOTOS --run {out} --category {category or folder.absolute().name} --out inspected"
+    there, name = quote(str(out)), quote(category or folder.absolute().name)
+    asks = f"mvtec-xai inspect PHOTOS --run {there} --category {name} --out inspected"
     print(*said, *(f"left out: {reason}" for reason in unreadable), f"{out}: try `{asks}`", sep="\n")
 
 # %% ../../nbs/tools/learn_commands.ipynb #f7ae69a2
