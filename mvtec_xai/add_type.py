@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .blocks.augmentation import Augmentation
 from .blocks.categories import Category, known_categories
-from .blocks.images import to_rgb, to_tensor
+from .blocks.images import several, to_rgb, to_tensor
 from .blocks.photographs import to_square
 from .blocks.names import UNNAMED, check_type_name, composed
 from .blocks.runs import read_json, read_tensors, write_json, write_tensors
@@ -120,7 +120,7 @@ def with_type(
     bgr: bool = False,
 ) -> Stored:
     "Return a pipeline that knows a type more; ValueError if that cannot be, or there is no image."
-    name = composed(name)
+    name, images = composed(name), several(images)[0]
     check_new_type(pipeline, category, name)
     if not len(images):
         raise ValueError(f"{name}: no image of it; give one to five")

@@ -85,7 +85,8 @@ def compose(
     text = best_sentence(semantic, placed, inspection.category, kind if known else None, language)
     text = text or (kind.replace("_", " ") if known else "")
     parts = [] if not text else [text if known else words["unknown"].format(text=text)]
-    parts += [say_place(measured, language), say_size(measured, language)]
+    if any(measured.values()):  # else there is no region
+        parts += [say_place(measured, language), say_size(measured, language)]
     if known:
         parts.append(words["sure"].format(type=kind, sure=f"{min(100 * inspection.type_confidence, 99):.0f}"))
     parts += [words["review"]] if inspection.verdict == "review" else []
@@ -116,11 +117,9 @@ class Describe(Stage):
 
     @classmethod
     def load(cls, folder: Path, shared: Shared) -> "Describe":
-        stage = cls()
-        stage.semantic, stage.index = load_semantic(folder), run_index(folder, shared.categories)
-        stage.known = set(stage.semantic.spaces.known.categories) - set(
-            shared.basis
-        )  # not what was learned later
+        stage, studied = cls(), [c for c in shared.categories if c not in shared.basis]
+        stage.semantic, stage.index = load_semantic(folder), run_index(folder, studied)
+        stage.known = set(stage.semantic.spaces.known.categories) & set(studied)  # not what was learned later
         if stage.semantic.clip and missing_packages(CLIP):
             stage.known = set()
             warnings.warn(f"no result is described: {told_missing(CLIP, WHAT)}", stacklevel=2)

@@ -121,21 +121,16 @@ class ShownRegions:
         size: int,  # pixels a side
     ):
         explained, self.size = Path(explained), size
-        self.maps, self.checked = (
-            np.load(explained / f"{name}.npy", mmap_mode="r") for name in ("maps", "validation_maps")
-        )
-        self.row = read_table(explained / "maps.parquet").set_index("image_id").row
-        known = read_table(explained / "validation_maps.parquet")
-        self.checked_row = known.set_index(["image_id", "fold"]).row.to_dict()
+        names = "maps", "validation_maps"
+        self.maps, self.checked = (np.load(explained / f"{name}.npy", mmap_mode="r") for name in names)
+        own, checked = (read_table(explained / f"{name}.parquet") for name in names)
+        self.row = own.set_index("image_id").row
+        self.checked_row = checked.set_index(["image_id", "fold"]).row.to_dict()
         folds = read_json(explained / "config.json")["folds"]
         self.scales = {int(f): own["scales"] for f, own in folds.items()}
 
-    def __call__(
-        self,
-        image,  # a row of the index: image_id, category, fold
-        test: int,  # a fold
-    ) -> np.ndarray | None:
-        "Outline the region (s, s) bool of an image for the test of a fold; None where no such map was kept."
+    def __call__(self, image, test: int) -> np.ndarray | None:
+        "Outline the region (s, s) bool of a row of the index for the test of a fold; None where no such map was kept."
         if test == image.fold:
             heat = self.maps[self.row[image.image_id]]
         elif (image.image_id, test) in self.checked_row:

@@ -141,7 +141,7 @@ def limit_of(known: KnownDefects, rows: np.ndarray, fold: int, method: TypeMetho
     answers, _ = cross_fit_types(part, method, "heatmap", seed)
     return float(answers.distance.quantile(0.95)) if len(answers) else np.nan
 
-
+# %% ../nbs/new_types.ipynb #9993bcfb
 def _named(
     known: KnownDefects,
     rows: np.ndarray,

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .blocks.backbones import pool_maps
-from .blocks.images import one_each, several, to_rgb
+from .blocks.images import one_each, owned, paired, several, to_rgb
 from .blocks.photographs import resize_image, to_square
 from .blocks.names import composed
 from .blocks.threads import threaded
@@ -155,8 +155,10 @@ class Streaming:
         bgr: bool = False,
     ) -> Iterator[Inspection | InspectionError]:
         "Inspect images as they come, up to three batches ahead, with a batch of one none; an InspectionError for one that fails."
+        if batch < 1:
+            raise ValueError(f"batch {batch}: at least one image goes at a time")
         named = repeat(category) if category is None or isinstance(category, str) else category
-        pairs = zip(images, named, strict=not isinstance(named, repeat))
+        pairs = paired(owned(images), named)
         reading, clock = (read_ready(*pair, self, bgr) for pair in pairs), Clock()
         if batch > 1:
             reading = threaded(lambda pair: read_ready(*pair, self, bgr), pairs, 2 * batch)
@@ -204,11 +206,9 @@ class Teachable(Stored):
         **how,  # allowed, bgr, config, seed: as in `workshop`
     ) -> "Teachable":
         "Return a pipeline that has learned a category as well, or anew; ValueError without a good part."
-        from mvtec_xai.workshop import as_lessons, learn_images
+        from mvtec_xai.workshop import learn_images
 
-        given = composed(category), good, defects or {}, masks or {}, self.shared.image_size
-        lessons = as_lessons(*given, **{key: how.pop(key) for key in ("allowed", "bgr") if key in how})
-        return learn_images(self, lessons, **how)
+        return learn_images(self, composed(category), good, defects or {}, masks or {}, **how)
 
     def learn_type(self, category: str, defect_type: str, images: Sequence, bgr: bool = False) -> "Teachable":
         "Return a pipeline that knows a type of defect more, from one to five images of it; ValueError if that cannot be."
@@ -242,5 +242,6 @@ class InspectionPipeline(Inspecting, Teachable, Searching):
 
     def read(self, image, bgr: bool = False, category: str | None = None) -> np.ndarray:
         "Read an image of any form as the network takes it, (size, size, 3) uint8."
-        bits, fill = self.shared.bits.get(category), self.shared.fills.get(category)
+        known = None if category is None else self.category_of(None, category)
+        bits, fill = self.shared.bits.get(known), self.shared.fills.get(known)
         return to_square(to_rgb(image, bgr, bits), self.image_size, fill)

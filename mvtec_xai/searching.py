@@ -118,5 +118,5 @@ class Searching:
             asked.append(_like(self, image, category))
         wanted = both_together(asked)
         if category is not None:
-            self.category_of(None, category)
+            category = self.category_of(None, category)
         return _there(self, inspected, len(wanted)).search(wanted, k, category)

@@ -103,12 +103,10 @@ class Detect(Stage):
     def __call__(self, tasks: Sequence[Task]) -> None:
         for category in sorted({t.inspection.category for t in tasks}):
             own, detector = [t for t in tasks if t.inspection.category == category], self.detectors[category]
-            for task in own:
+            for task in own:  # one by one: its last digits do not hang on what is beside it
                 task.inspection.basis = self.basis.get(category, "study")
                 task.maps = [m.half().cpu() for m in detector.memory(task.features)]
-            maps = [torch.cat(grid) for grid in zip(*(t.maps for t in own), strict=True)]
-            found = zip(own, score_maps(detector.heads, maps), strangeness(maps), strict=True)
-            for task, logit, strange in found:
+                logit, strange = score_maps(detector.heads, task.maps)[0], strangeness(task.maps)[0]
                 decide(task.inspection, logit, strange, self.thresholds[category])
 
 # %% ../nbs/stages.ipynb #87c53261

@@ -24,6 +24,10 @@ from .stages import PLAN, Shared, Stage, load_stages
 # %% ../nbs/stored.ipynb #4a889066
 def check_new(folder: Path) -> None:
     "ValueError unless `folder` can be made, or be put in the place of an empty one."
+    if folder.is_symlink():
+        raise ValueError(
+            f"{folder}: a link, which cannot be replaced; name the folder that it leads to, or a new one"
+        )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder}: is there already and not an empty folder; name a new one")
     if folder.exists() and (os.path.ismount(folder) or folder.samefile(Path.cwd())):

@@ -26,7 +26,7 @@ ORDER = [  # who may import whom: what comes earlier, never what comes later
     *("generative", "adversarial", "differences", "generative_scores", "search", "looks", "semantic"),
     *("semantic_study", "search_measures", "unseen_words", "inspection", "stages", "segment_stage"),
     *("expect_stage",),
-    *("describing", "searching", "stored", "told", "workshop", "add_type", "pipeline", "left_out"),
+    *("describing", "searching", "stored", "told", "lessons", "workshop", "add_type", "pipeline", "left_out"),
     *("generalisation", "tools", "__main__"),
 ]
 
@@ -95,7 +95,7 @@ def test_a_cell_imports_or_does_something(notebook):
             assert all(imports) or not any(imports), cell.source
 
 
-@pytest.mark.parametrize("notebook", PHASES, ids=ids(PHASES))
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=ids(NOTEBOOKS))
 def test_notebook_explains_itself(notebook):
     cells = nbformat.read(notebook, 4).cells
     assert cells[0].cell_type == "markdown" and cells[0].source.startswith("# ") and "\n> " in cells[0].source

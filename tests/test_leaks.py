@@ -125,3 +125,8 @@ def test_it_would_be_noticed(finished, doctored):
     assert any(not np.array_equal(before[k], after[k]) for k in before)
     scales = [settings(r, "02_gradcam")["folds"]["1"]["scales"]["washer"] for r in (finished, run)]
     assert scales[0] != scales[1]
+    for phase in ("03_autoencoder/verification", "04_contrastive/types"):
+        before, after = (pd.read_parquet(r / f"{phase}.parquet") for r in (finished, run))
+        assert not before.equals(after), phase
+    cuts = [settings(r, "11_segmentation")["folds"]["1"] for r in (finished, run)]
+    assert cuts[0] != cuts[1]

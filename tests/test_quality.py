@@ -56,7 +56,7 @@ def test_types_are_named_better_than_by_the_commonest(run):
 
 
 def test_labels_at_random_do_not_pass(run, tmp_path):
-    "The same phase 01, on labels dealt out anew within the test folder of one category."
+    "The same phase 01, on labels dealt out anew among all images of the test folder."
     shutil.copytree(run / "00_data", tmp_path / "00_data", ignore=shutil.ignore_patterns("sample"))
     index = pd.read_parquet(tmp_path / "00_data" / "index.parquet")
     tested = index.index[index.folder == "test"]

@@ -144,12 +144,16 @@ def test_two_at_once_are_refused(plan):
     assert set(reproduce(plan)["phases"]) == set(READS)
 
 
-def test_a_page_that_changes_is_a_changed_source_of_its_phase(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("file", "phase"),
+    [("atlas.html", "05_atlas"), ("categories.yaml", "00_data"), ("descriptions.csv", "13_semantic")],
+)
+def test_a_file_that_changes_is_a_changed_source_of_its_phase(tmp_path, monkeypatch, file, phase):
     package = shutil.copytree(Path(mvtec_xai.__file__).parent, tmp_path / "mvtec_xai")
     monkeypatch.setattr(mvtec_xai, "__file__", str(package / "__init__.py"))
-    phases = [ROOT / "nbs" / f"{name}.ipynb" for name in ("03_autoencoder", "05_atlas")]
+    phases = [ROOT / "nbs" / f"{name}.ipynb" for name in ("blocks/metrics", phase)]
     before = [source_digest(phase) for phase in phases]
-    (package / "atlas.html").write_text("<p>another page</p>")
+    (package / file).write_text("something else")
     assert [source_digest(phase) == old for phase, old in zip(phases, before, strict=True)] == [True, False]
 
 

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 import pandas as pd
 import pytest
-from conftest import TINY
+from conftest import TINY, suspecting
 
 from mvtec_xai.blocks import carried
 from mvtec_xai.pipeline import InspectionPipeline
@@ -40,18 +40,20 @@ def test_search_over_the_run_and_over_an_inspection(finished, own, program, tmp_
     assert list(table) == ["rank", "score", "path", "image_id", "category", "defect"]
     assert table["rank"].tolist() == [1, 2, 3] and table.score.is_monotonic_decreasing
     assert "bent washer" in (tmp_path / "a" / "index.html").read_text(encoding="utf-8")
-    out = tmp_path / "inspected"
-    program("inspect", own / "washer" / "test", "--run", finished, "--category", "washer", "--out", out)
+    out, run = tmp_path / "inspected", suspecting(finished, tmp_path / "run")
+    program("inspect", own / "washer" / "test", "--run", run, "--category", "washer", "--out", out)
     lines = [json.loads(line) for line in (out / "inspections.jsonl").read_text().splitlines()]
     kept = [line for line in lines if "semantic_vector" in line]
     suspicious = [line for line in lines if line["verdict"] in ("review", "anomalous")]
-    assert len(kept) == len(suspicious)
+    assert kept and len(kept) == len(suspicious)
     assert all(line["description"] for line in kept)
-    if kept:
-        again = program(
-            "search", "bent washer", "--run", finished, "--inspected", out, "--like", kept[0]["path"]
-        )
-        assert again.returncode == (0 if "washer" in kept[0]["path"] else 2), again.stderr
+    for more in ([], ["--like", kept[0]["path"]]):
+        again = program("search", "bent washer", "--run", run, "--inspected", out, *more)
+        assert again.returncode == 0 and kept[0]["path"] in again.stdout, again.stderr
+    before = (out / "index.html").read_bytes()
+    taken = program("search", "bent washer", "--run", run, "--out", out)
+    assert taken.returncode == 2 and "of no search; name another --out" in taken.stderr
+    assert (out / "index.html").read_bytes() == before
 
 
 @encoders

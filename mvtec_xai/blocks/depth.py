@@ -56,16 +56,15 @@ def is_deep(image: Image.Image) -> bool:
 def common_bits(
     images: Iterable,  # paths and opened pictures; arrays count not, they have their scale
 ) -> int | None:
-    "Find the depth that holds all deep ones among `images`; None without any; files that cannot be read count not."
+    "Find the depth that holds all deep ones among `images`; None without any; what cannot be read, or is no number, counts not."
     top = None
     for one in images:
         if not isinstance(one, str | Path | Image.Image):
             continue
         try:
             with nullcontext(one) if isinstance(one, Image.Image) else Image.open(one) as image:
-                if is_deep(image):
-                    top = max(top or 0, float(np.asarray(image).max()))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+                if is_deep(image) and float(brightest := np.asarray(image).max()) <= 2**32 - 1:
+                    top = max(top or 0, float(brightest))
+        except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
             continue  # whoever reads it for its pixels says why
-    shares = top is None or not np.isfinite(top) or top <= 1  # floats of 0..1 need no depth
-    return None if shares else bits_that_hold(top)
+    return None if top is None or top <= 1 else bits_that_hold(top)  # floats of 0..1 need no depth

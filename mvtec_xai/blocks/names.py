@@ -55,7 +55,18 @@ def means_good(name: str) -> bool:
 # %% ../../nbs/blocks/names.ipynb #33e16b3f
 TAKEN = (  # folders of a data set, files of a pipeline, rows of a table
     *("train", "test", "ground_truth", "mean", "all"),
-    *("config", "extractor", "network", "reference", "space", "stage", "descriptions"),
+    *(
+        "config",
+        "extractor",
+        "network",
+        "reference",
+        "space",
+        "stage",
+        "descriptions",
+        "index",
+        "features",
+        "whitened",
+    ),
 )
 
 

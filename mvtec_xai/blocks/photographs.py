@@ -18,14 +18,14 @@ from PIL import Image, ImageOps
 
 from .depth import is_deep, to_8_bits
 
-# %% ../../nbs/blocks/photographs.ipynb #f7d7cf5b
+# %% ../../nbs/blocks/photographs.ipynb #3b8056d2
 SUFFIXES = {  # of images; what Pillow cannot read is named where it is met
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".gif", ".webp"),
     *(".pgm", ".ppm", ".pnm", ".jp2", ".avif", ".heic", ".heif"),
 }
 LARGEST = 100_000_000  # pixels
 
-
+# %% ../../nbs/blocks/photographs.ipynb #f7d7cf5b
 @contextmanager
 def opened(path: str | Path | BinaryIO) -> Iterator[Image.Image]:
     "Open an image file; ValueError, which names it, for what is none, is too large, or cannot be read."
@@ -35,13 +35,20 @@ def opened(path: str | Path | BinaryIO) -> Iterator[Image.Image]:
     if on_disk and Path(path).exists() and not Path(path).is_file():
         raise ValueError(f"{path}: no file but a folder, a pipe or a device; remove it")
     try:
-        with Image.open(path) as image:
+        with _as_image(path) as image:
             if image.width * image.height > LARGEST:
                 found = f"{image.width} x {image.height} pixels, more than {LARGEST // 10**6} million"
                 raise ValueError(f"{path}: {found}; make it smaller")
             yield image
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: cannot be read as an image ({error}); replace or remove it") from error
+
+
+def _as_image(path: str | Path | BinaryIO) -> Image.Image:
+    try:
+        return Image.open(path)
+    except ValueError as error:  # cut in its header
+        raise OSError(str(error)) from error
 
 # %% ../../nbs/blocks/photographs.ipynb #be593fd0
 def read_image(

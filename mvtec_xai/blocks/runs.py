@@ -10,11 +10,13 @@ __all__ = ['atomic_path', 'write_json', 'write_table', 'write_tensors', 'files_r
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
 import pandas as pd
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -86,16 +88,31 @@ def require(
     return path
 
 # %% ../../nbs/blocks/runs.ipynb #cell013
+@contextmanager
+def _whole(path: str | Path) -> Iterator[Path]:
+    "Find a file of a run; ValueError that names it where what is in it cannot be read."
+    found = require(path)
+    try:
+        yield found
+    except (ValueError, OSError, SafetensorError) as error:
+        raise ValueError(
+            f"{found}: damaged, or not whole ({error}); make it again, or copy it anew"
+        ) from error
+
+
 def read_json(path: str | Path):
     "Read a JSON file of a run."
-    return json.loads(require(path).read_text(encoding="utf-8"))
+    with _whole(path) as file:
+        return json.loads(file.read_text(encoding="utf-8"))
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
     "Read a parquet table of a run."
-    return pd.read_parquet(require(path))
+    with _whole(path) as file:
+        return pd.read_parquet(file)
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     "Read named tensors of a run, on the CPU."
-    return load_file(require(path))
+    with _whole(path) as file:
+        return load_file(file)

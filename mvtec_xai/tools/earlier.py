@@ -31,11 +31,10 @@ def clear_earlier(out: Path) -> None:
 def refuse_earlier(out: Path, resume: bool, force: bool, settings: dict | None) -> None:
     "ValueError if OUT holds an inspection, and one neither goes on with it in its own way nor throws it away."
     whole, part = out / LINES, out / PART
-    made = any((out / name).exists() for name in FILES)
-    if strange := [
-        name for name in FOLDERS if not made and (out / name).is_dir() and any((out / name).iterdir())
-    ]:
-        raise ValueError(f"{out / strange[0]}: is there, and of no inspection; name another --out")
+    if not (whole.is_file() or part.is_file() or _is_ours(out / "settings.json", settings)):
+        folders = [name for name in FOLDERS if (out / name).is_dir() and any((out / name).iterdir())]
+        if strange := [*folders, *(name for name in FILES if (out / name).exists())]:
+            raise ValueError(f"{out / strange[0]}: is there, and of no inspection; name another --out")
     if resume and settings:
         _check_settings(out, settings)
     if resume or force:
@@ -48,6 +47,14 @@ def refuse_earlier(out: Path, resume: bool, force: bool, settings: dict | None) 
         remedy = "--resume adds what is new, --force replaces it, or name another --out"
         raise ValueError(f"{out}: holds an inspection of {count_lines(whole)} images; {remedy}")
 
+# %% ../../nbs/tools/earlier.ipynb #f7fa1c83
+def _is_ours(file: Path, settings: dict | None) -> bool:
+    "Tell whether an inspection that was stopped before its first line left `file`."
+    try:
+        return bool(settings) and file.is_file() and set(read_json(file)) == set(settings)
+    except ValueError:
+        return False
+
 
 def _check_settings(out: Path, settings: dict) -> None:
     "ValueError if what is to be resumed in OUT had other settings."
@@ -55,7 +62,7 @@ def _check_settings(out: Path, settings: dict) -> None:
     before = read_json(file) if file.is_file() else settings
     if before != settings:
         then, now = (", ".join(f"{name} {value}" for name, value in s.items()) for s in (before, settings))
-        remedy = "name another --out, or leave out --resume"
+        remedy = "name another --out, or replace it with --force"
         raise ValueError(f"{out}: was begun with {then}, not with {now}; {remedy}")
 
 # %% ../../nbs/tools/earlier.ipynb #130ac1b9

@@ -35,13 +35,8 @@ def read_feedback(
         found = f"nothing is marked of {category!r}, but of {there}"
         raise ValueError(f"{feedback}: {found}; name the --category")
     at = _places(feedback, own.path, images)
-    label, kind = (own.verdict == "anomalous").astype(int), own.type.map(type_named)
-    kind = kind.where((label == 1) & (kind != UNNAMED), "")
-    try:
-        for name in set(kind) - {""}:
-            check_type_name(name)
-    except ValueError as error:
-        raise ValueError(f"{feedback}: {error}, or mark the picture as normal") from error
+    label = (own.verdict == "anomalous").astype(int)
+    kind = _types(feedback, own.type).where(label == 1, "")
     marks = pd.DataFrame({"path": at, "label": label, "type": kind})
     settled = [_settled(feedback, *pair) for pair in marks.groupby("path", sort=False)]
     return pd.DataFrame(settled), 0 if alone else int(nobody.sum())
@@ -65,6 +60,17 @@ def _places(feedback: Path, paths: pd.Series, images: Path | None) -> pd.Series:
         remedy = "copy such pictures here, and write their paths"
         raise ValueError(f"{feedback}: {away[0]} is an address; {remedy}")
     return paths.map(lambda path: realpath((images or Path()) / path))
+
+
+def _types(feedback: Path, said: pd.Series) -> pd.Series:
+    "The types as they are kept, empty where none is told; ValueError for what cannot be one."
+    kind = said.map(type_named).replace(UNNAMED, "")
+    try:
+        for name in set(kind) - {""}:
+            check_type_name(name)
+    except ValueError as error:
+        raise ValueError(f"{feedback}: {error}, or mark the picture as normal") from error
+    return kind
 
 # %% ../../nbs/tools/feedback.ipynb #becaa44e
 def _settled(feedback: Path, path: str, marks: pd.DataFrame) -> dict:

@@ -182,4 +182,4 @@ def describe_left_out(left_out: dict[Path, str]) -> str:
     parts = [
         f"{len(paths)} {why} ({paths[0].name}{', ...' if paths[1:] else ''})" for why, paths in kinds.items()
     ]
-    return f"{len(left_out)} files left out: {'; '.join(parts)}"
+    return f"{len(left_out)} file{'' if len(left_out) == 1 else 's'} left out: {'; '.join(parts)}"

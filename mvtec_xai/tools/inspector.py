@@ -10,6 +10,7 @@ import argparse
 import csv
 import json
 import os
+import sys
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -136,17 +137,27 @@ def asked(words: Sequence[str] | None) -> argparse.Namespace:
 
 # %% ../../nbs/tools/inspector.ipynb #2c8d4e08
 def photographs(given: Path) -> list[Path]:
-    "List a file, or the photographs below a folder."
+    "List a file, or the photographs below a folder, in linked ones too."
     if not given.is_dir():
         return [given]
-    inside = ((path, path.relative_to(given).parts) for path in sorted(given.rglob("*")))
-    left_out = lambda parts: "ground_truth" in parts or any(part.startswith(".") for part in parts)
-    return [path for path, parts in inside if path.suffix.lower() in SUFFIXES and not left_out(parts)]
+    found, seen = [], set()
+    for place, folders, files in os.walk(given, followlinks=True):
+        if (here := os.path.realpath(place)) in seen:  # a link to a folder above
+            folders.clear()
+            continue
+        seen.add(here)
+        folders[:] = [name for name in folders if name[0] != "." and name != "ground_truth"]
+        paths = [Path(place, name) for name in files if name[0] != "."]
+        found += [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
+    return sorted(found)
 
-
+# %% ../../nbs/tools/inspector.ipynb #271b3386
 def main(words: Sequence[str] | None = None) -> int:
     "Judge photographs with the pipeline of the folder above; how many could not be."
     args, failed = asked(words), 0
+    for stream in (sys.stdout, sys.stderr):  # which may be a file of few letters
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     inspector = Inspector(Path(__file__).parent.parent)
     listed = [path for given in args.images for path in photographs(given)]
     args.out.mkdir(parents=True, exist_ok=True)

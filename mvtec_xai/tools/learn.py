@@ -152,6 +152,10 @@ def learn_new_types(
                 images.append(path)
             except (ValueError, OSError) as error:
                 unreadable.append(str(error))
+        if not images:
+            raise ValueError(
+                "\n  ".join([f"{folder}: no image of {defect!r} that can be read:", *unreadable])
+            )
         pipeline, counts[defect] = pipeline.learn_type(name, defect, images), len(images)
     pipeline.save_pretrained(out)
     return counts, unreadable

@@ -37,17 +37,22 @@ def learn(
 
     if run is not None and holds_only_types(folder):
         if feedback or replace or backbone or weights or image_size:
-            given = "--feedback, --replace and a network need good parts as well"
-            raise ValueError(f"{folder}: types alone, for a part that is known; {given}")
+            raise ValueError(
+                f"{folder}: types alone; --feedback, --replace and a network need good parts as well"
+            )
         counts, unreadable = tool.learn_new_types(folder, out, run, category)
         said = [f"type {name}: learned from {count} images" for name, count in counts.items()]
     else:
         how = replace, (backbone, weights, image_size), feedback, images, alike
         learned, unreadable = tool.learn(folder, out, run, category, *how)
         said = tool.describe_learned(learned)
-    there, name = quote(str(out)), quote(category or folder.absolute().name)
-    asks = f"mvtec-xai inspect PHOTOS --run {there} --category {name} --out inspected"
-    print(*said, *(f"left out: {reason}" for reason in unreadable), f"{out}: try `{asks}`", sep="\n")
+    print(*said, *(f"left out: {reason}" for reason in unreadable), sep="\n")
+    print(_next(out, category or folder.absolute().name))
+
+# %% ../../nbs/tools/learn_commands.ipynb #b24595d1
+def _next(out: Path, category: str) -> str:
+    asks = f"mvtec-xai inspect PHOTOS --run {quote(str(out))} --category {quote(category)} --out inspected"
+    return f"{out}: try `{asks}`"
 
 # %% ../../nbs/tools/learn_commands.ipynb #f7ae69a2
 def forget(

@@ -80,7 +80,8 @@ Weights = Annotated[
 ImageSize = Annotated[
     int,
     typer.Option(
-        help="Side that images are resized to, in pixels; default: of the profile, and 448 to learn a part."
+        help="Side that images are resized to, in pixels; default: that of the profile, 448 to learn a part.",
+        show_default=False,
     ),
 ]
 THESE = " or ".join(languages())
@@ -147,7 +148,11 @@ Host = Annotated[
 # %% ../../nbs/tools/options.ipynb #5e913662
 SaveMasks = Annotated[bool, flag("--save-masks", "Also outlines of defects, as OUT/masks/*.png.")]
 SaveExpected = Annotated[
-    bool, flag("--save-expected", "Also suspicious parts as they should look, as OUT/expected/*.png.")
+    bool,
+    flag(
+        "--save-expected",
+        "Also suspicious parts as they should look, as OUT/expected/*.png, and the OUT/differences.",
+    ),
 ]
 Coco = Annotated[
     bool, flag("--coco", "Also OUT/coco.json: boxes and polygons of defects, for labelling tools.")
@@ -184,7 +189,8 @@ Lessons = Annotated[
     Path,
     typer.Argument(
         callback=there("no such folder; name one that holds photographs of good parts"),
-        help="Photographs of good parts; or good/ and a folder for each type; or a category's.",
+        help="Photographs of good parts; or good/ and a folder for each type; or a category of a data set; "
+        "or, of a part that is known (--run), new types alone.",
     ),
 ]
 NewPipeline = Annotated[Path, typer.Option("--out", help="Folder of the new pipeline; new or empty.")]

@@ -42,8 +42,9 @@ class InLanguage:
                 return
             parts.append(message.get("body", b""))
             if not message.get("more_body"):
-                body = put_language(b"".join(parts).decode(), self.language).encode()
-                headers = MutableHeaders(raw=list(began["headers"]))
+                body, headers = b"".join(parts), MutableHeaders(raw=list(began["headers"]))
+                if began["status"] == 200 and headers.get("content-type", "").startswith("text/html"):
+                    body = put_language(body.decode(), self.language).encode()
                 headers["content-length"] = str(len(body))
                 await send({**began, "headers": headers.raw})
                 await send({"type": "http.response.body", "body": body})

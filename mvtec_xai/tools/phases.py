@@ -171,7 +171,7 @@ def local_imports(code: str, module: str = "") -> set[str]:
 
 # %% ../../nbs/tools/phases.ipynb #c47725f9
 def source_digest(notebook: Path) -> str:
-    "Hash a notebook's code and all the package's modules behind it, with the pages that they fill in."
+    "Hash a notebook's code, all the package's modules behind it, and the files of the package that these name."
     code = code_of(notebook)
     package, seen, todo = Path(mvtec_xai.__file__).parent, {}, sorted(local_imports(code))
     while todo:
@@ -179,9 +179,9 @@ def source_digest(notebook: Path) -> str:
         if name not in seen:
             seen[name] = (package / (name.replace(".", "/") + ".py")).read_text(encoding="utf-8")
             todo += sorted(local_imports(seen[name], name))
-    texts = (code, *seen.values())
-    pages = [page for page in package.rglob("*.html") if any(page.name in text for text in texts)]
-    seen |= {page.name: page.read_text(encoding="utf-8") for page in pages}
+    kept = [file for file in package.rglob("*") if file.suffix in (".html", ".yaml", ".csv", ".npz")]
+    named = [file for file in kept if any(file.name in text for text in (code, *seen.values()))]
+    seen |= {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in named}
     return hashlib.sha256(json.dumps([code, sorted(seen.items())]).encode()).hexdigest()
 
 # %% ../../nbs/tools/phases.ipynb #cell013

@@ -223,7 +223,7 @@ def explain_inspection(
 
 def times(inspection: Inspection, words: Words) -> str:
     "Milliseconds a stage, in words."
-    stages = ", ".join(f"{words(stage)} {ms:.0f} ms" for stage, ms in inspection.timings.items())
+    stages = ", ".join(f"{words.texts.get(s, s)} {ms:.0f} ms" for s, ms in inspection.timings.items())
     return words("times", stages=stages, total=f"{sum(inspection.timings.values()):.0f}")
 
 # %% ../../nbs/tools/reasons.ipynb #944967f8

@@ -56,10 +56,12 @@ def search_command(
 ) -> None:
     "Find defects by words, by an example image, or by both."
     translations(language)  # a wrong name is told before any work
+    if out is not None:
+        from mvtec_xai.tools.search import check_place, write_search
+
+        check_place(out)
     found = _search(run, text or None, like, inspected, k, category, new)
     if out is not None:
-        from mvtec_xai.tools.search import write_search
-
         asked = " + ".join([*([f"“{text}”"] if text else []), *([like.name] if like else [])])
         write_search(found, asked, out, language)
     for one in found:

@@ -56,11 +56,15 @@ def name_groups(
 
 # %% ../../nbs/tools/summary.ipynb #a3dadd0a
 def atlas_from(out: Path, run: Path | None) -> str:
-    "Give the address of the run's atlas as seen from OUT; empty where there is none."
+    "Give the address of the run's atlas as seen from OUT; empty where there is none, or no way to it."
     atlas = None if run is None else run.absolute() / "05_atlas" / "atlas.html"
     if atlas is None or not atlas.is_file():
         return ""
-    return quote(Path(os.path.relpath(atlas, out.absolute())).as_posix())
+    try:
+        way = os.path.relpath(atlas, out.absolute())
+    except ValueError:  # another drive, on Windows
+        return ""
+    return quote(os.fsencode(Path(way).as_posix()))
 
 # %% ../../nbs/tools/summary.ipynb #6ea555a9
 def summarise(

@@ -55,6 +55,7 @@ ENGLISH |= {
     "found_note": "The best first. The score says how well an image fits the question; it is no probability.",
     "found_score": "score {score}",
     "found_untold": "type not told",
+    "found_unknown": "unknown",
     "expect_step": "As it should be",
     "expect_told": "The part, painted as a good one would look, by a network that knows good parts alone, and where both differ.",
     "expect_is": "as it is",
