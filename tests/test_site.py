@@ -172,16 +172,40 @@ def examples() -> dict[str, list[str]]:
     return {name: lines for part in parts for name, lines in part.items()}
 
 
-def test_every_command_has_examples_that_can_be_given(monkeypatch):
+@pytest.fixture
+def all_there(monkeypatch):
+    "What commands name is taken to exist."
     for there in ("is_dir", "exists"):
-        monkeypatch.setattr(Path, there, lambda self: True)  # what they name
-    found, shown = commands(), examples()
-    assert set(found) == set(shown)
+        monkeypatch.setattr(Path, there, lambda self: True)
+
+
+def parse(line: str) -> str:
+    "Give the name of the command that a line calls; an error of the parser if it cannot be given so."
+    program, *given = shlex.split(line, comments=True)
+    name = next(name for name in commands() if given[: len(name.split())] == name.split())
+    commands()[name].make_context(name, given[len(name.split()) :])
+    return name
+
+
+def test_every_command_has_examples_that_can_be_given(all_there):
+    shown = examples()
+    assert set(commands()) == set(shown)
     for name, lines in shown.items():
-        for line in lines:
-            program, *given = shlex.split(line)
-            assert program == "mvtec-xai" and given[: len(name.split())] == name.split()
-            found[name].make_context(name, given[len(name.split()) :])
+        assert [parse(line) for line in lines] == [name] * len(lines)
+
+
+def test_commands_in_texts_can_be_given(all_there):
+    pages = [ROOT / "README.md", ROOT / "README.es.md", ROOT / "CONTRIBUTING.md"]
+    texts = [page.read_text(encoding="utf-8") for page in pages]
+    texts += [
+        cell.source
+        for page in sorted((ROOT / "nbs").rglob("*.ipynb"))
+        for cell in nbformat.read(page, 4).cells
+        if cell.cell_type == "markdown"
+    ]
+    blocks = [block for text in texts for block in re.findall(r"(?s)```sh\n(.*?)```", text)]
+    lines = re.findall(r"(?m)^(?:\S*/)?mvtec-xai .*$", "\n".join(blocks))
+    assert len([parse(line) for line in lines]) > 30
 
 
 def test_every_option_is_explained():
