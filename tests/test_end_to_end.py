@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import COLUMNS, ROOT, SIZES, TINY
+from conftest import COLUMNS, ROOT, SIZES, TINY, suspecting
 from PIL import Image
 from pypdf import PdfReader
 
@@ -172,6 +173,38 @@ def test_an_image_is_taken_in_every_form(own, finished):
     )
     with pytest.warns(DeprecationWarning, match="from_pretrained"):
         InspectionPipeline.from_run(finished)
+
+
+def test_a_buffer_that_is_used_again_and_batches_of_any_size_change_no_answer(own, finished):
+    pipeline, paths = InspectionPipeline.from_pretrained(finished), sorted(own.glob("washer/test/*/*.png"))
+    pixels = [read_image(path) for path in paths]
+    alone = [pipeline.inspect(one, "washer", batch=1).probability for one in pixels]
+
+    def frames():
+        buffer = np.empty_like(pixels[0])
+        for one in pixels:
+            buffer[:] = one
+            yield buffer
+
+    for batch in (1, 4, 16):
+        found = list(pipeline.inspect_iter(frames(), "washer", batch))
+        assert [i.probability for i in found] == alone
+        assert all(np.array_equal(i.pixels, one) for i, one in zip(found, pixels, strict=True))
+    with pytest.raises(ValueError, match="at least one image"):
+        pipeline.inspect(pixels, "washer", batch=0)
+    with pytest.raises(ValueError, match="more images than categories"):
+        list(pipeline.inspect_iter(iter(pixels[:3]), ["washer"] * 2))
+
+
+@pytest.mark.parametrize("method", ["gradcam", "layercam"])
+def test_several_threads_may_inspect_at_once(own, finished, tmp_path, method):
+    pipeline = InspectionPipeline.from_pretrained(suspecting(finished, tmp_path / "run"))
+    pipeline.stages["explain"].method = method
+    paths = sorted(own.glob("washer/test/*/*.png"))[:12]
+    maps = [pipeline.inspect(path, "washer").score_map for path in paths]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda path: pipeline.inspect(path, "washer", batch=1).score_map, paths))
+    assert all(np.array_equal(*pair) for pair in zip(found, maps, strict=True))
 
 
 def test_saved_pipeline_needs_neither_run_nor_place(own, finished, tmp_path):

@@ -18,6 +18,7 @@ from mvtec_xai.good_parts import GoodPartsConfig
 from mvtec_xai.pipeline import InspectionPipeline, read_ready
 from mvtec_xai.sample.dataset import make_sample
 from mvtec_xai.ways import LearnConfig
+from mvtec_xai.workshop import forget_category
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +194,8 @@ def test_a_study_learns_a_type_in_whitened_features(finished, own, tmp_path):
     folder = more.save_pretrained(tmp_path / "saved")
     InspectionPipeline.from_pretrained(folder).forget("washer").save_pretrained(tmp_path / "without")
     assert not list((tmp_path / "without").rglob("washer*"))
+    forget_category(folder, "washer")  # in its place
+    assert not list(folder.rglob("washer*"))
 
 
 def test_wrong_use_is_refused(learned, bottles, program, tmp_path):
@@ -221,7 +224,7 @@ def test_wrong_use_is_refused(learned, bottles, program, tmp_path):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_killed_or_stopped_half_way_leaves_nothing(how, bottles, tmp_path):
+def test_killed_or_stopped_half_way_makes_no_pipeline(how, bottles, tmp_path):
     out, command = tmp_path / "out", Path(sys.executable).with_name("mvtec-xai")
     learning = [command, "learn", bottles, "--out", out, "--image-size", "96"]
     running = subprocess.Popen(learning, stderr=subprocess.PIPE, text=True)

@@ -209,6 +209,11 @@ def test_both_say_the_same_in_as_many_parts():
     }
     marks = [re.findall(r"(?m)^(#+ |\||```\w*|!|- )", text) for text in parts.values()]
     assert marks[0] == marks[1]
+    options = [
+        re.findall(r"--[a-z][a-z-]+", (ROOT / name).read_text(encoding="utf-8").replace("--language es", ""))
+        for name in TEXTS
+    ]
+    assert options[0] == options[1]
 
 
 @pytest.mark.parametrize("name", TEXTS)
