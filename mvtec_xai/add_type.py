@@ -16,7 +16,7 @@ from .blocks.augmentation import Augmentation
 from .blocks.categories import Category, known_categories
 from .blocks.images import several, to_rgb, to_tensor
 from .blocks.photographs import to_square
-from .blocks.names import UNNAMED, check_type_name, composed
+from .blocks.names import UNNAMED, check_type_name, composed, type_named
 from .blocks.runs import read_json, read_tensors, write_json, write_tensors
 from .contrastive import ProjectionHead, PrototypeClassifier
 from .inspection import Inspection
@@ -39,9 +39,9 @@ def check_new_type(pipeline: Stored, category: str, name: str) -> None:
         raise ValueError(
             f"{category}: a type {name!r} is known already; take another name, or learn it again"
         )
-    if name == UNNAMED:
-        raise ValueError(f"{category}: {name!r} are defects of no stated type; name the type")
     check_type_name(name)
+    if type_named(name) == UNNAMED:
+        raise ValueError(f"{category}: {name!r} are defects of no stated type; name the type")
 
 # %% ../nbs/add_type.ipynb #6e9b32b6
 def known_types(pipeline: Stored, category: str) -> KnownTypes:

@@ -18,7 +18,7 @@ from .blocks.cache import ImageCache, build_cache
 from .blocks.download import extract_archive, fetch
 from .blocks.photographs import SUFFIXES, read_image
 from .blocks.masks import find_mask, list_masks, masks_beside, read_mask
-from .blocks.names import GOOD, composed
+from .blocks.names import GOOD, composed, spelled
 
 # %% ../nbs/00_data.ipynb #e962e38b
 def list_images(folder: Path) -> list[Path]:
@@ -26,8 +26,8 @@ def list_images(folder: Path) -> list[Path]:
     files = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     found = sorted(p for p in files if p.is_file())
     for name in map(str, found):
-        if (shown := name.encode("utf-8", "backslashreplace").decode()) != name:
-            raise ValueError(f"{shown}: its name is not UTF-8; rename it")
+        if spelled(name) != name:
+            raise ValueError(f"{spelled(name)}: its name is not UTF-8; rename it")
     return found
 
 # %% ../nbs/00_data.ipynb #cell008
@@ -80,7 +80,7 @@ def index_category(
 ) -> pd.DataFrame:
     "Make a table with one row per image of one category, as `index_dataset` does; it may be empty."
     rows = [row for folder in ("train", "test") for row in _rows(category, place, folder)]
-    index = pd.DataFrame(rows, columns=COLUMNS)
+    index = pd.DataFrame(rows, columns=COLUMNS).astype({"label": int})
     shared = index.image_id.duplicated(keep=False)  # 003.png beside 003.jpg
     index.loc[shared, "image_id"] += index.path[shared].map(lambda p: Path(p).suffix)
     return index

@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from .blocks.names import spelled
 from .blocks.runs import atomic_path, write_table
 from .blocks.sentences import SentenceEncoder
 from .describing import Describe
@@ -39,7 +40,7 @@ def _gather(lines: Path, out: Path) -> None:
             if VECTOR in line:
                 vectors.append(np.frombuffer(base64.b64decode(line[VECTOR]), "<f2"))
                 rows.append((line["path"], line["name"], line["category"], line["defect_type"] or ""))
-    rows = [[text.encode("utf-8", "backslashreplace").decode() for text in row] for row in rows]
+    rows = [[spelled(text) for text in row] for row in rows]
     table = pd.DataFrame(rows, columns=["path", "image_id", "category", "defect"]).astype(str)
     with atomic_path(out / "search.npy") as tmp:
         np.save(tmp, np.stack(vectors).astype(np.float32) if vectors else np.zeros((0, 0), np.float32))

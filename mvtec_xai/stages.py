@@ -103,7 +103,7 @@ class Detect(Stage):
     def __call__(self, tasks: Sequence[Task]) -> None:
         for category in sorted({t.inspection.category for t in tasks}):
             own, detector = [t for t in tasks if t.inspection.category == category], self.detectors[category]
-            for task in own:  # one by one: its last digits do not hang on what is beside it
+            for task in own:  # one by one: on a CPU no digit hangs on what is beside it
                 task.inspection.basis = self.basis.get(category, "study")
                 task.maps = [m.half().cpu() for m in detector.memory(task.features)]
                 logit, strange = score_maps(detector.heads, task.maps)[0], strangeness(task.maps)[0]

@@ -205,10 +205,11 @@ def test_order_and_filters_stay_in_the_address(opened):
 
 def test_an_address_of_an_earlier_inspection_hides_nothing(opened):
     page, _, _ = opened(LINES)
-    page.goto(page.url.partition("#")[0] + "#group=screw+7&largest=50&type=gone&verdict=odd")
+    page.goto(page.url.partition("#")[0] + "#group=screw+7&largest=50&type=gone&sort=odd&verdict=odd")
     page.reload()
     page.wait_for_selector("article")
     assert len(names(page)) == len(LINES)
+    assert page.locator("#type").evaluate("select => select.selectedIndex") == 0
 
 
 def test_filters_fill_no_history_and_read_accents_in_either_form(opened):

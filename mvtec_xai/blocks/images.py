@@ -7,6 +7,7 @@ __all__ = ['TAKEN', 'to_uint8', 'to_rgb', 'several', 'one_each', 'owned', 'paire
 
 # %% ../../nbs/blocks/images.ipynb #fa9b7171
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import repeat
 from pathlib import Path
 
@@ -102,10 +103,17 @@ def one_each(
 # %% ../../nbs/blocks/images.ipynb #12a4679b
 def owned(images: Iterable) -> Iterator:
     "Yield images as they are, but copies where they come from a stream, which may use their memory again."
-    stream = iter(images) is images
-    for image in images:
-        copy = stream and (getattr(image, "copy", None) or getattr(image, "clone", None))
-        yield copy() if copy else image
+    yield from map(_copied, images) if iter(images) is images else images
+
+
+def _copied(image):
+    if isinstance(image, np.ndarray):
+        return image.copy()
+    if isinstance(image, Tensor):
+        return image.clone()
+    with suppress(OSError, SyntaxError, RuntimeError):  # torn: whoever reads it says so
+        return image.copy() if isinstance(image, Image.Image) else image
+    return image
 
 
 def paired(images: Iterable, categories: Iterable) -> Iterator[tuple]:

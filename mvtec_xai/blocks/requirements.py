@@ -34,7 +34,7 @@ def _mistakes_of(category: str, own: pd.DataFrame) -> list[tuple[str, str, str]]
         if means_good(defect):
             remedy = "if these are good parts, call the folder `good`; else give the type another name"
             found.append((renamed, place, remedy))
-        elif defect == "unknown":
+        elif defect.strip().casefold() == "unknown":
             found.append((taken, place, "what is of no known type is called so: give the type another name"))
         elif folder == "train" and defect != GOOD:
             found.append(

@@ -94,12 +94,14 @@ def _whole(path: str | Path) -> Iterator[Path]:
     found = require(path)
     try:
         yield found
+    except PermissionError:
+        raise
     except (ValueError, OSError, SafetensorError) as error:
         raise ValueError(
             f"{found}: damaged, or not whole ({error}); make it again, or copy it anew"
         ) from error
 
-
+# %% ../../nbs/blocks/runs.ipynb #c838f889
 def read_json(path: str | Path):
     "Read a JSON file of a run."
     with _whole(path) as file:

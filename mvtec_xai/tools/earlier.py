@@ -52,7 +52,7 @@ def _is_ours(file: Path, settings: dict | None) -> bool:
     "Tell whether an inspection that was stopped before its first line left `file`."
     try:
         return bool(settings) and file.is_file() and set(read_json(file)) == set(settings)
-    except ValueError:
+    except (ValueError, TypeError):  # it is another program's
         return False
 
 

@@ -36,7 +36,7 @@ def read_feedback(
         raise ValueError(f"{feedback}: {found}; name the --category")
     at = _places(feedback, own.path, images)
     label = (own.verdict == "anomalous").astype(int)
-    kind = _types(feedback, own.type).where(label == 1, "")
+    kind = _types(feedback, own.type.where(label == 1, ""))
     marks = pd.DataFrame({"path": at, "label": label, "type": kind})
     settled = [_settled(feedback, *pair) for pair in marks.groupby("path", sort=False)]
     return pd.DataFrame(settled), 0 if alone else int(nobody.sum())

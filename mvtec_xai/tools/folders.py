@@ -16,7 +16,7 @@ from ..blocks.cache import decode
 from ..blocks.categories import FILE, Category, known_categories, read_categories
 from ..blocks.depth import common_bits
 from ..blocks.masks import find_mask, list_masks, masks_beside
-from ..blocks.names import GOOD, composed, means_good, type_named
+from ..blocks.names import GOOD, check_type_name, composed, means_good, type_named
 from ..blocks.photographs import padding_of
 from ..blocks.requirements import refuse_mistakes
 from ..data import COLUMNS, index_category, list_images, without_blank_masks
@@ -32,7 +32,7 @@ def index_folder(
         raise FileNotFoundError(f"{folder}: no such folder; name one that holds photographs of good parts")
     if (folder / "train").is_dir() or (folder / "test").is_dir():
         index = index_category(folder.absolute(), category)
-        index["defect"] = index.defect.map(type_named)
+        index["defect"] = [name if means_good(name) else type_named(name) for name in index.defect]
         refuse_mistakes(index)
     else:
         index = index_kinds(folder, category)
@@ -60,6 +60,8 @@ def _rows(folder: Path, category: str) -> Iterator[tuple]:
         good = kind == folder or _is_good(kind)
         named = type_named(kind.name)
         defect, place = (GOOD, "train") if good else (named, "test")
+        if not good:
+            check_type_name(defect)
         masks = masks_beside(kind) | list_masks(folder / "ground_truth" / kind.name)
         for path in list_images(kind):
             if path in masks.values():

@@ -196,6 +196,7 @@ for (const k of ['category', 'type']) {
 }
 for (const [k, v] of new URLSearchParams(location.hash.slice(1))) if (k in chosen) {
   if (at(k)) at(k).value = v;
+  if (at(k)?.selectedIndex < 0) at(k).selectedIndex = 0;
   chosen[k] = at(k) ? at(k).value : v;
 }
 // An address may be of an earlier inspection, and ask for what is not there any more.

@@ -6,8 +6,10 @@
 __all__ = ['TYPES_ALONE', 'learn', 'forget']
 
 # %% ../../nbs/tools/learn_commands.ipynb #f7c9d719
+import os
+import shlex
+import subprocess
 from pathlib import Path
-from shlex import quote
 from typing import Annotated
 
 import typer
@@ -54,7 +56,10 @@ def learn(
 
 # %% ../../nbs/tools/learn_commands.ipynb #b24595d1
 def _next(out: Path, category: str) -> str:
-    asks = f"mvtec-xai inspect PHOTOS --run {quote(str(out))} --category {quote(category)} --out inspected"
+    join = subprocess.list2cmdline if os.name == "nt" else shlex.join
+    asks = join(
+        ["mvtec-xai", "inspect", "PHOTOS", "--run", str(out), "--category", category, "--out", "inspected"]
+    )
     return f"{out}: try `{asks}`"
 
 # %% ../../nbs/tools/learn_commands.ipynb #f7ae69a2

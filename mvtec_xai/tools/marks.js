@@ -157,7 +157,7 @@ function showGroups() {
   const form = make('form'), category = list.length ? list[0].category : '';
   at('groups').append(make('p', 'n', say('name_group')), form);
   naming(form, category, false, type => {
-    mark(list.filter(r => !markOf(r) || markOf(r).verdict === 'anomalous'), {verdict: 'anomalous', type});
+    mark(list.filter(r => !markOf(r) || markOf(r).verdict === 'anomalous' && !markOf(r).type), {verdict: 'anomalous', type});
   });
 }
 

@@ -171,7 +171,7 @@ def local_imports(code: str, module: str = "") -> set[str]:
 
 # %% ../../nbs/tools/phases.ipynb #c47725f9
 def source_digest(notebook: Path) -> str:
-    "Hash a notebook's code, all the package's modules behind it, and the files of the package that these name."
+    "Hash a notebook's code, all the package's modules behind it, and the pages and tables of the package that these name."
     code = code_of(notebook)
     package, seen, todo = Path(mvtec_xai.__file__).parent, {}, sorted(local_imports(code))
     while todo:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow.parquet import write_table
 
+from ..blocks.names import spelled
 from ..blocks.runs import atomic_path
 from ..pipeline import InspectionPipeline
 
@@ -56,7 +57,7 @@ def _values(rows: Sequence[dict], name: str) -> list:
     values = [row.get(name) for row in rows]
     if name in KINDS:
         return values
-    return [None if v is None else str(v).encode("utf-8", "backslashreplace").decode() for v in values]
+    return [None if v is None else spelled(v) for v in values]
 
 # %% ../../nbs/tools/table.ipynb #e2c1a572
 def write_parquet(
