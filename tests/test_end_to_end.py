@@ -211,9 +211,10 @@ def test_heads_may_be_used_while_they_are_explained(own, finished, method):
             score_maps(detector.heads, others)
 
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(use)
+        using = pool.submit(use)
         found = [explain_heads(detector.heads, maps, method) for _ in range(20)]
         done.set()
+    assert using.exception() is None
     assert all(np.array_equal(one, alone) for one in found)
 
 

@@ -63,8 +63,9 @@ def common_bits(
             continue
         try:
             with nullcontext(one) if isinstance(one, Image.Image) else Image.open(one) as image:
-                if is_deep(image) and float(brightest := np.asarray(image).max()) <= 2**32 - 1:
-                    top = max(top or 0, float(brightest))
+                brightest = float(np.asarray(image).max()) if is_deep(image) else 0.0
+                if is_deep(image) and brightest <= 2**32 - 1:  # and is a number
+                    top = max(top or 0, brightest)
         except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
             continue  # whoever reads it for its pixels says why
     return None if top is None or top <= 1 else bits_that_hold(top)  # floats of 0..1 need no depth

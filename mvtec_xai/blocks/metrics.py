@@ -142,7 +142,7 @@ def clustered_mean(
 ) -> dict[str, float]:
     """Take the mean of differences, with its 95 % interval over clusters, NaN for one: difference, low, high.
 
-    The jackknife that leaves a cluster out, and Student's t with a degree of freedom less than there are clusters
+    The jackknife leaves out one cluster at a time; Student's t has one degree of freedom fewer than there are clusters
     (Cameron and Miller 2015): resampled intervals are too short where clusters are few.
     """
     values, names = np.asarray(values, float), np.asarray(clusters)

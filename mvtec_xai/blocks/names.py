@@ -58,20 +58,10 @@ def means_good(name: str) -> bool:
     return name != GOOD and (plain == GOOD or plain in OTHER_NAMES_OF_GOOD)
 
 # %% ../../nbs/blocks/names.ipynb #33e16b3f
-TAKEN = (  # folders of a data set, files of a pipeline, rows of a table
+TAKEN = (  # folders of a data set, rows of a table, files and folders of a pipeline
     *("train", "test", "ground_truth", "mean", "all"),
-    *(
-        "config",
-        "extractor",
-        "network",
-        "reference",
-        "space",
-        "stage",
-        "descriptions",
-        "index",
-        "features",
-        "whitened",
-    ),
+    *("config", "extractor", "network", "reference", "space", "stage"),
+    *("descriptions", "index", "features", "whitened"),
 )
 
 

@@ -146,7 +146,7 @@ def photographs(given: Path) -> list[Path]:
             folders.clear()
             continue
         seen.add(here)
-        folders[:] = [name for name in folders if name[0] != "." and name != "ground_truth"]
+        folders[:] = sorted(name for name in folders if name[0] != "." and name != "ground_truth")
         paths = [Path(place, name) for name in files if name[0] != "."]
         found += [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
     return sorted(found)
