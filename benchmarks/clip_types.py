@@ -19,7 +19,7 @@ import torch
 
 from mvtec_xai.blocks.evaluation import compare_right
 from mvtec_xai.blocks.runs import atomic_path, read_json, read_table, read_tensors
-from mvtec_xai.new_types import evaluate_unknown, leave_type_out
+from mvtec_xai.new_types import evaluate_unknown, leave_types_out
 from mvtec_xai.type_study import KnownDefects, TypeMethod, cross_fit_types
 
 BY_CLIP = 2048  # of a look's numbers, the last
@@ -44,13 +44,7 @@ def known_defects(
 
 def unknown_auroc(known: list[KnownDefects], method: TypeMethod) -> float:
     "How well distances tell a type that was left out, mean of types and categories."
-    folds = sorted({int(f) for own in known for f in own.table.fold})
-    judged = [
-        leave_type_out(own, left, folds[k % len(folds)], [method])
-        for own in known
-        for k, left in enumerate(sorted(own.table.defect.unique()))
-    ]
-    table = evaluate_unknown(pd.concat(judged, ignore_index=True))
+    table = evaluate_unknown(leave_types_out(known, [method]))
     return float(table[table.category == "mean"].auroc.iloc[0])
 
 
