@@ -172,7 +172,8 @@ class FeatureExtractor(nn.Module):
         super().__init__()
         self.normalize, self.backbone = Normalize(backbone), backbone.requires_grad_(False)
         depth = len(getattr(backbone, "blocks", []))
-        self.indices = [depth * k // 6 for k in (2, 3, 4, 5)] if hasattr(backbone, "patch_embed") else 4
+        plain = depth and hasattr(backbone, "patch_embed")  # a transformer of one resolution
+        self.indices = [depth * k // 6 for k in (2, 3, 4, 5)] if plain else 4
 
     def train(self, mode: bool = True) -> "FeatureExtractor":
         return super().train(False)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+from scipy import ndimage
 
 from .photographs import SUFFIXES, inside_square, opened
 from .names import composed
@@ -51,7 +52,12 @@ def fit_mask(
     inner = inside_square(size, marked.shape) if padded else (slice(None), slice(None))
     (h, w), grey = share[inner].shape, Image.fromarray(marked.astype(np.uint8) * 255)
     share[inner] = grey.resize((w, h), Image.Resampling.BOX)
-    return share >= 128 if (share >= 128).any() else share > 0
+    patches, count = ndimage.label(share, np.ones((3, 3)))
+    least = np.minimum(
+        128, ndimage.maximum(share, patches, range(count + 1))
+    )  # of a fine patch, all it touches
+    least[least < 128] = 1
+    return (patches > 0) & (share >= least[patches])
 
 
 def read_mask(

@@ -26,6 +26,8 @@ def neighbourhoods(
         F.avg_pool2d(x, 3, stride, padding=1, count_include_pad=False)
         for x, stride in zip(maps, strides, strict=True)
     ]
+    if means[1].shape[-2:] != means[2].shape[-2:]:  # a network that rounds odd sides down
+        means[1] = F.adaptive_avg_pool2d(means[1], means[2].shape[-2:])
     return [torch.cat([means[k] for k in depths], dim=1) for depths in BANKS]
 
 # %% ../../nbs/blocks/memory.ipynb #087591b3

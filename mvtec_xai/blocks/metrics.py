@@ -88,8 +88,13 @@ def defect_masks(
     side: int,  # pixels
 ) -> np.ndarray:
     "Bring masks to (n, side, side) bool; a defect is never lost."
-    share = F.adaptive_avg_pool2d(torch.from_numpy(masks).float()[:, None], side)[:, 0].numpy()
-    return share >= np.minimum(0.5, np.maximum(share.max(axis=(1, 2), keepdims=True), 1e-6))
+    shares = F.adaptive_avg_pool2d(torch.from_numpy(masks).float()[:, None], side)[:, 0].numpy()
+    found = shares >= 0.5
+    for share, own in zip(shares, found, strict=True):
+        patches, count = ndimage.label(share, np.ones((3, 3)))
+        tops = ndimage.maximum(share, patches, range(count + 1))
+        own |= (patches > 0) & (share >= np.minimum(0.5, tops)[patches])
+    return found
 
 # %% ../../nbs/blocks/metrics.ipynb #54319fff
 def pointing_hits(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:

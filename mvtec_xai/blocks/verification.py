@@ -136,8 +136,9 @@ def veto_saving(
 
 
 def choose_veto(known: pd.DataFrame) -> float:
-    "Choose the limit that saves most; the highest, where several do."
-    return max(VETO_LIMITS, key=lambda limit: (veto_saving(known, limit), limit))
+    "Choose the limit that saves most; the highest, where several do, or none saves more than one review."
+    saved = {limit: veto_saving(known, limit) for limit in VETO_LIMITS}
+    return max(VETO_LIMITS, key=lambda limit: (saved[limit] if saved[limit] > 1 else 0, limit))
 
 # %% ../../nbs/blocks/verification.ipynb #e0b1a260
 def evaluate_veto(
@@ -148,8 +149,9 @@ def evaluate_veto(
     "Count what a veto catches and what it costs, with intervals."
     sent, bad = normals.percentile > limit, normals.label == 1
     row = {"called normal": len(normals), "defects among them": int(bad.sum())}
-    for name, what in {"defects caught": sent & bad, "good parts sent to a person": sent & ~bad}.items():
+    counted = {"defects caught": sent & bad, "good parts sent to a person": sent & ~bad}
+    counted["saved, in reviews"] = COST_OF_ERROR * (sent & bad) - (sent & ~bad).astype(int)
+    for name, what in counted.items():
         count = count_with_interval(what, normals.category, seed)
         row |= {name: count["count"], f"{name}, low": count["low"], f"{name}, high": count["high"]}
-    row["saved, in reviews"] = COST_OF_ERROR * row["defects caught"] - row["good parts sent to a person"]
     return row
