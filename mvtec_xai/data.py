@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .blocks.cache import ImageCache, build_cache
-from .blocks.download import extract_archive, fetch
+from .blocks.download import check_empty, extract_archive, fetch
 from .blocks.photographs import SUFFIXES, read_image
 from .blocks.masks import find_mask, list_masks, masks_beside, read_mask
 from .blocks.names import GOOD, composed, spelled
@@ -168,9 +168,6 @@ def download_mvtec(
     root = Path(root)
     if root.is_dir() and any((p / "train").is_dir() for p in root.iterdir()):
         return root
-    archive = fetch(
-        [] if archive else urls,
-        Path(archive) if archive else root.parent / "mvtec_anomaly_detection.tar.xz",
-        sha256,
-    )
-    return extract_archive(archive, root)
+    check_empty(root)
+    beside = root.absolute().parent / "mvtec_anomaly_detection.tar.xz"
+    return extract_archive(fetch([] if archive else urls, Path(archive or beside), sha256), root)

@@ -1,5 +1,7 @@
 """The data layer on awkward files and on real images. The notebooks have the ordinary cases."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -98,6 +100,19 @@ def test_every_unreadable_file_is_named(folder):
     with pytest.raises(ValueError, match="2 unreadable files") as failure:
         build_cache(index_dataset(folder), folder / "cache", 8)
     assert "chip/0.png" in str(failure.value) and "good/0.png" in str(failure.value)
+
+
+def test_a_file_that_may_not_be_read_is_one_of_the_problems(folder, monkeypatch):
+    read = Path.read_bytes
+
+    def refused(path):
+        if path.name == "0.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    found = check_dataset(folder)
+    assert (found.problem == "unreadable image").sum() == len(list(folder.rglob("0.png"))) > 1
 
 
 def test_same_picture_under_two_names(folder):

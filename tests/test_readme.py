@@ -23,9 +23,10 @@ TEXTS = {
         "intro": (
             "Measured on the development part of MVTec AD (512 px JPEG, three quarters of every test type, fewer of cable and "
             "zipper; zipper has no masks there, and about one in seven of its defects may be called by a wrong type), on the "
-            "test folder only, out-of-fold ({folds} folds, seed {seed}, `tf_efficientnet_lite0` at {size} px), by the `reproduce` above. Heads learn from good parts, labels, masks and types of the other folds. "
-            "These are development figures: some choices of the design were made in sight of figures of the same kind "
-            "([all of them](nbs/choices.ipynb))."
+            "test folder only, out-of-fold ({folds} folds, seed {seed}, `tf_efficientnet_lite0` at {size} px), by the "
+            "`reproduce` above. Heads learn from good parts, labels, masks and types of the other folds. These are "
+            "development figures: some choices of the design were made in sight of figures of the same kind ([all of "
+            "them](nbs/choices.ipynb))."
         ),
         "head": (
             "| category | missed defects | false alarms | to a person | image AUROC | AUPRO of the heatmap | type named |"
@@ -45,11 +46,12 @@ TEXTS = {
     },
     "README.es.md": {
         "intro": (
-            "Medido en la parte de desarrollo de MVTec AD (JPEG de 512 px, tres cuartos de cada tipo de prueba, menos de cable "
-            "y zipper; zipper no tiene máscaras en ella, y el tipo de uno de cada siete de sus defectos es "
-            "dudoso), solo con la carpeta de prueba, con validación cruzada ({folds} particiones, semilla {seed}, `tf_efficientnet_lite0` a {size} px), con la orden `reproduce` de arriba. Las cabezas aprenden de piezas "
-            "buenas, etiquetas, máscaras y tipos de las demás particiones. Son cifras de desarrollo: algunas decisiones de "
-            "diseño se tomaron con cifras de la misma clase a la vista ([todas ellas](nbs/choices.ipynb), en inglés)."
+            "Medido en la parte de desarrollo de MVTec AD (JPEG de 512 px, tres cuartos de cada tipo de prueba, menos de "
+            "cable y zipper; zipper no tiene máscaras en ella, y el tipo de uno de cada siete de sus defectos es dudoso), "
+            "solo con la carpeta de prueba, con validación cruzada ({folds} particiones, semilla {seed}, "
+            "`tf_efficientnet_lite0` a {size} px), con la orden `reproduce` de arriba. Las cabezas aprenden de piezas buenas, "
+            "etiquetas, máscaras y tipos de las demás particiones. Son cifras de desarrollo: algunas decisiones de diseño se "
+            "tomaron con cifras de la misma clase a la vista ([todas ellas](nbs/choices.ipynb), en inglés)."
         ),
         "head": (
             "| categoría | defectos no detectados | falsas alarmas | a una persona | AUROC de imagen | AUPRO del mapa "

@@ -18,7 +18,7 @@ from mvtec_xai.blocks import addresses
 from mvtec_xai.blocks.addresses import reached
 from mvtec_xai.tools import mirror, parts, shards
 from mvtec_xai.tools.files import Found, find_images
-from mvtec_xai.tools.inspection import inspect_files, inspect_paths, judge
+from mvtec_xai.tools.inspection import _images, inspect_files, inspect_paths, judge
 from mvtec_xai.tools.listing import coming_images
 from mvtec_xai.tools.mirror import place_at
 from mvtec_xai.tools.outcome import LINES, Teller
@@ -252,6 +252,13 @@ def test_another_kind_of_address(memory, photographs, tmp_path):
     memory.get("/out/day/", str(tmp_path / "fetched") + "/", recursive=True)
     text = json.dumps(rows(tmp_path)).replace(json.dumps(str(photographs))[1:-1], "memory://line/day")
     assert rows(tmp_path / "fetched") == json.loads(text)
+
+
+def test_what_an_inspection_has_sent_is_not_inspected(memory):
+    for name in ("thumbs/screw/1.jpg", "masks/screw/1.png"):
+        memory.pipe_file(f"/line/day/results/{name}", b"")
+    images, _ = _images(["memory://line/day"], "memory://line/day/results")
+    assert len(dict(images.items())) == len([p for p in memory.find("/line/day") if "/results/" not in p])
 
 
 def test_work_begins_before_all_is_listed(memory, monkeypatch):

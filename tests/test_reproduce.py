@@ -101,6 +101,14 @@ def test_only_force_and_missing_inputs(plan):
     reproduce(plan, only="00")
     reproduce(plan, only="00", force=True)
     assert log(plan) == ["00_data", "00_data"]
+    assert list(reproduce(plan)["phases"]) == list(READS)
+    assert list(reproduce(plan, only="01", force=True)["phases"]) == ["00_data", "01_slow"]  # 02 reads it
+
+
+def test_a_kernel_that_is_killed_is_told_with_its_phase(plan):
+    toy(plan.notebooks, "01_slow", "import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(PhaseError, match="phase 01_slow failed: the process that ran it was killed"):
+        reproduce(plan)
 
 
 def test_a_notebook_that_is_put_beside_the_others_is_a_phase(plan):

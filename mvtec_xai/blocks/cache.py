@@ -7,6 +7,7 @@ __all__ = ['READ_BY', 'ImageCache', 'content_key', 'decode', 'build_cache']
 
 # %% ../../nbs/blocks/cache.ipynb #5037b1da
 import hashlib
+import inspect
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,15 +18,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from . import depth, masks, photographs
+from .depth import to_8_bits
 from .photographs import read_image, to_square
 from .masks import read_mask
 from .runs import atomic_path, read_json, write_json
 
 # %% ../../nbs/blocks/cache.ipynb #ccf58cfb
-READ_BY = hashlib.blake2b(
-    b"".join(Path(code.__file__).read_bytes() for code in (depth, masks, photographs)), digest_size=8
-).hexdigest()
+_code = "".join(inspect.getsource(inspect.getmodule(part)) for part in (read_image, read_mask, to_8_bits))
+READ_BY = hashlib.blake2b(_code.encode(), digest_size=8).hexdigest()
 
 
 class ImageCache:
@@ -43,7 +43,10 @@ def content_key(row, size: int, bits: int | None = None) -> str:
     "Hash an image's bytes, its mask's bytes, the size and the depth."
     digest = hashlib.blake2b(f"{size}{'' if bits is None else f' {bits}'}".encode(), digest_size=16)
     for path in (row.path, row.mask_path):
-        digest.update(Path(path).read_bytes() if isinstance(path, str) else b"none")
+        try:
+            digest.update(Path(path).read_bytes() if isinstance(path, str) else b"none")
+        except OSError as error:  # `decode` will say so
+            digest.update(repr(error).encode())
     return digest.hexdigest()
 
 # %% ../../nbs/blocks/cache.ipynb #5f9f500d
@@ -67,6 +70,8 @@ def build_cache(
 ) -> ImageCache:
     "Bring the cache in `folder` up to date with `index`; ValueError that names all files that cannot be read."
     folder, rows = Path(folder), list(index.itertuples())
+    for left in folder.glob(".*.npy"):  # of a process that was killed
+        left.unlink()
     deep = [(bits or {}).get(row.category) for row in rows]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         keys = list(pool.map(content_key, rows, [size] * len(rows), deep))
@@ -78,8 +83,8 @@ def build_cache(
         fingerprint = hashlib.blake2b("".join(keys).encode(), digest_size=8).hexdigest()
         names = {"images": f"images-{fingerprint}.npy", "masks": f"masks-{fingerprint}.npy"}
         with atomic_path(folder / names["images"]) as a, atomic_path(folder / names["masks"]) as b:
-            images = np.lib.format.open_memmap(a, "w+", np.uint8, (len(rows), size, size, 3))
-            masks = np.lib.format.open_memmap(b, "w+", np.uint8, (len(rows), size, size))
+            images = _reserved(a, (len(rows), size, size, 3))
+            masks = _reserved(b, (len(rows), size, size))
             known = {key: place for place, key in enumerate(old.keys)} if old else {}
             fill = partial(_fill, rows, deep, [known.get(key) for key in keys], old, images, masks)
             said = pool.map(fill, range(len(rows)))
@@ -101,6 +106,15 @@ def _fill(rows, deep, places, old, images, masks, i: int) -> str | None:
         images[i], masks[i] = decode(rows[i], images.shape[1], deep[i])
     except ValueError as error:
         return str(error)
+
+
+def _reserved(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    "An array in a file whose room on the disk is taken; OSError where there is none, when a write would kill the process."
+    array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def _raise_all(said: Iterable[str | None]) -> None:

@@ -8,13 +8,25 @@ __all__ = ['files_digest']
 # %% ../../nbs/blocks/digests.ipynb #61d5fca5
 import hashlib
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 # %% ../../nbs/blocks/digests.ipynb #81902829
 def files_digest(places: Sequence[Path]) -> str:
     "Hash the names, sizes and times of change of `places`, files or all that is under folders, wherever these lie."
-    inside = ((p, place.parent) for place in places for p in (place, *place.rglob("*")))
-    files = sorted((p, above) for p, above in inside if p.is_file())
+    files = sorted((p, place.parent) for place in places for p in _files(place) if p.is_file())
     found = [(str(p.relative_to(above)), p.stat().st_size, p.stat().st_mtime_ns) for p, above in files]
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+
+
+def _files(place: Path) -> Iterator[Path]:
+    "A file, or those under a folder that are not hidden."
+    seen = set()
+    if place.is_file():
+        yield place
+    for folder, folders, names in os.walk(place, followlinks=True):
+        real = os.path.realpath(folder)
+        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
+        yield from (Path(folder) / name for name in names if real not in seen and not name.startswith("."))
+        seen.add(real)

@@ -77,6 +77,7 @@ def make_sample(
         raise ValueError(
             f"{root}: there is something else in it; name a new or an empty folder for the sample set"
         )
+    write_json(note, settings | {"whole": False})  # of a set that is stopped half-way the note says so
     jobs = [job for c in chosen for job in _jobs(c, train, good, per_type)]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(partial(_save, root, seed, size), jobs, chunksize=16))

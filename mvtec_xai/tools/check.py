@@ -34,16 +34,17 @@ MOST = 0.95  # of an image, that a mask may mark
 
 def _look(row) -> tuple[list[tuple], str]:
     "What is wrong with one image and its mask; and a hash of the image's content."
-    digest = hashlib.blake2b(Path(row.path).read_bytes(), digest_size=16).hexdigest()
+    digest = row.path  # no other file's
     try:
+        digest = hashlib.blake2b(Path(row.path).read_bytes(), digest_size=16).hexdigest()
         image = read_image(row.path)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         return [("unreadable image", row.path, str(error).split(": ", 1)[-1])], digest
     if not isinstance(row.mask_path, str):
         return [], digest
     try:
         return _look_at_mask(row.mask_path, image.shape), digest
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         return [("unreadable mask", row.mask_path, str(error).split(": ", 1)[-1])], digest
 
 

@@ -215,7 +215,10 @@ def _images(paths: Sequence[str | Path], out: Path | str) -> tuple[Images | Comi
     addresses, own = [path for path in paths if is_address(path)], Path(out)
     written = [] if is_address(out) else [own, *(own / name for name in FOLDERS)]
     found = search_images([path for path in paths if not is_address(path)], written)
-    return coming_images(found, addresses) if addresses else named_images(found, paths), found.left_out
+    if not addresses:
+        return named_images(found, paths), found.left_out
+    sent = [f"{out}/{name}" for name in FOLDERS] if is_address(out) else []
+    return coming_images(found, addresses, sent), found.left_out
 
 
 def _inspect(place, pipeline: InspectionPipeline, files, left_out, how: tuple, options: dict) -> int:

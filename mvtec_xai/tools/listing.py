@@ -58,18 +58,22 @@ def _matching(address: str, system, place: str) -> Iterator[tuple[str, str, bool
 def coming_images(
     found: Found,  # on this machine; what is left out is added to it
     addresses: Sequence[str],
+    without: Sequence[str] = (),  # addresses of folders that are not looked into
 ) -> Coming:
     "Give each image of this machine and of `addresses` a name of its own, as it comes; an error if there is none."
-    named = _named(chain(found.images.items(), _wanted(found, addresses)))
+    closed = tuple(f"{folder.rstrip('/')}/" for folder in without)
+    named = _named(chain(found.images.items(), _wanted(found, addresses, closed)))
     first = next(named, None)
     if first is None:
         raise ValueError(f"{', '.join(addresses)}: no image in it ({', '.join(sorted(SUFFIXES))})")
     return Coming(chain([first], named))
 
 
-def _wanted(found: Found, addresses: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _wanted(found: Found, addresses: Sequence[str], closed: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     seen = set()
     for path, name, given in chain.from_iterable(map(behind, addresses)):
+        if path.startswith(closed):
+            continue
         if why := "" if given else reason_against(path, name):
             found.left_out.setdefault(Path(path), why)
         elif path not in seen:

@@ -199,6 +199,8 @@ def fingerprint(plan: Plan, phase: str) -> dict[str, str]:
     if phase == "00_data" and plan.data:
         inputs = _data_of(plan)
     given = {name: value for name, value in parameters_of(plan, phase).items() if name != "run"}
+    if given.get("weights"):
+        inputs.append(Path(given["weights"]))
     if plan.figures.is_relative_to(plan.run):
         given["figures"] = str(plan.figures.relative_to(plan.run))  # a run that is moved stays as it is
     return {
@@ -213,7 +215,15 @@ def is_done(plan: Plan, phase: str, record: dict | None) -> bool:
     if not record or record["status"] != "done":
         return False
     kept = all((plan.run / name).is_file() for name in record["outputs"])
-    return kept and record["fingerprint"] == fingerprint(plan, phase)
+    moved = phase == "00_data" and not plan.data and _drawn_elsewhere(plan.run)
+    return kept and not moved and record["fingerprint"] == fingerprint(plan, phase)
+
+
+def _drawn_elsewhere(run: Path) -> bool:
+    "Whether the index of a run on drawn parts names pictures where they were before the run was moved."
+    config = run / "00_data" / "config.json"
+    root = json.loads(config.read_text()).get("root") if config.is_file() else None
+    return root not in (None, str((run / "sample").absolute()))
 
 # %% ../../nbs/tools/phases.ipynb #d589c3b6
 def check_options(

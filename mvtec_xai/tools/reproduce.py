@@ -21,6 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import papermill
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from ..blocks.locks import locked
@@ -123,6 +124,11 @@ def _execute(plan: Plan, phase: str, executed: Path) -> str:
             return f"left out: {error.evalue}"
         what = f"phase {phase} failed: {error.ename}: {error.evalue}"
         raise PhaseError(f"{what}\nthe executed notebook, up to the failure: {executed}") from error
+    except DeadKernelError as error:
+        what = (
+            f"phase {phase} failed: the process that ran it was killed, as it is where memory or disk is full"
+        )
+        raise PhaseError(f"{what}; make room, and the same command goes on") from error
     return ""
 
 # %% ../../nbs/tools/reproduce.ipynb #cell022
@@ -201,12 +207,12 @@ def _possible(phases: Sequence[str], only: str | None, say) -> list[str]:
 # %% ../../nbs/tools/reproduce.ipynb #de9d72e4
 def _outdate(plan: Plan, phase: str, manifest: dict) -> None:
     "Take away what says that a phase, and those that read it, are finished: nothing loads some old and some new."
-    manifest["phases"].pop(phase, None)
     outdated = {phase}
     for later, reads in plan.reads.items():  # in their order
         if outdated & set(reads):
             outdated.add(later)
     for name in outdated:
+        manifest["phases"].pop(name, None)
         for said in FINISHED:
             (plan.run / name / said).unlink(missing_ok=True)
 
