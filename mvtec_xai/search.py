@@ -44,7 +44,7 @@ class Found:
     "An image that was found."
 
     rank: int  # from 1 on
-    score: float  # -1..1, how well it fits what was asked
+    score: float  # how well it fits what was asked: the more, the better
     path: str
     image_id: str
     category: str

@@ -106,7 +106,7 @@ class Searching:
         image=None,  # an example, in any form that `inspect` takes
         inspected: str | Path | None = None,  # OUT of an inspection; None: the images of the run
         k: int = 20,  # how many are wanted
-        category: str | None = None,  # search this one only; the example's, where its folder does not tell
+        category: str | None = None,  # search this one only; of which the example is
         new: bool = False,  # do the words mean a type that the run has not learned?
     ) -> list[Found]:
         "Find images by words, by an example or by both; ValueError if neither is given or nothing can be searched."

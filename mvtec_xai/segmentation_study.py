@@ -158,12 +158,14 @@ def cuts_by_fold(
     maps: np.ndarray,  # (n, h, w)
     masks: np.ndarray,  # (n, h, w) bool
     validation: dict[int, tuple[np.ndarray, np.ndarray]]
-    | None = None,  # by fold: maps, masks; None: the other folds'
+    | None = None,  # by fold: maps, masks; where they show no defect: the other folds'
 ) -> dict[int, float]:
     "Set the cut of each fold."
     found = {}
     for f in sorted(set(fold)):
-        known, true = validation[f] if validation else (maps[fold != f], masks[fold != f])
+        known, true = (validation or {}).get(int(f), (maps[:0], masks[:0]))
+        if not true.any():
+            known, true = maps[fold != f], masks[fold != f]
         usable = true.any(axis=(1, 2))
         found[int(f)] = fit_cut(known[usable], true[usable]) if usable.any() else float(known.max())
     return found

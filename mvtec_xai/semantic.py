@@ -48,7 +48,7 @@ class WordSpace(Maps):
 
     def codes(self, category: Sequence[str]) -> Tensor:
         "Number categories (n,) as the space knows them; ValueError for one that it does not."
-        return torch.tensor([self.categories.index(c) for c in category])
+        return torch.tensor([self.categories.index(c) for c in category], dtype=torch.long)
 
     def images(self, x: Tensor, code: Tensor) -> Tensor:
         "Place features (n, d) of images of known categories, as from `codes`: (n, e)."

@@ -36,6 +36,8 @@ class Shown:
     def teaching(self, rows: np.ndarray, fold: int) -> tuple[Tensor, np.ndarray]:
         "Features (k, d) of image rows to learn from, for a test on `fold`, and the row of each."
         seen = [(self.features[r][n], r) for r in rows for n in (str(fold), "mask") if n in self.features[r]]
+        if not seen:
+            return torch.stack(list(self.features[0].values()))[:0], np.zeros(0, int)
         return torch.stack([x for x, _ in seen]), np.array([r for _, r in seen])
 
     def asked(self, rows: np.ndarray) -> Tensor:

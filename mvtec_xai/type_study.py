@@ -176,12 +176,12 @@ def name_by_region(
 ) -> pd.DataFrame:
     "Name every defect from each region by what learned from the other folds."
     fold, types, answers = table.fold.to_numpy(), table.defect.to_numpy(), []
-    for f in np.unique(fold):
+    for f in np.unique(fold) if len(set(fold)) > 1 else ():  # else nothing to learn from
         own = fold == f
         model = method.fit(lessons[:, ~own], types[~own], seed + int(f))
         found = {region: method.answer(model, x[own]) for region, x in asked.items()}
         answers += [table[own].assign(region=r, method=method.name, **said) for r, said in found.items()]
-    return pd.concat(answers)
+    return pd.concat(answers) if answers else table[:0].assign(region="", method="", predicted="")
 
 # %% ../nbs/type_study.ipynb #02379c3c
 def place_of(types: list[str], true: str) -> int:

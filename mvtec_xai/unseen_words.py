@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .blocks.metrics import bootstrap_interval
+from .blocks.metrics import clustered_mean
+from .blocks.names import COMBINED
 from .search_measures import MEASURES, judge_queries
 from .semantic import WordSpace, fit_ridge, word_prototypes
 from mvtec_xai.semantic_study import (
@@ -56,12 +57,12 @@ def leave_types_out(
     material: Material, shots: Sequence[int], trained: bool = True, **how
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     "Leave each type out in turn: its queries, judged within the category; and its images' names by each way."
-    kinds = pd.Series(sorted({t for t in material.types if not t.endswith("/good")}))
+    kinds = pd.Series(sorted({t for t in material.types if not t.endswith(("/good", f"/{COMBINED}"))}))
     turn = kinds.groupby(kinds.str.split("/").str[0]).cumcount()
     queries, named = [], []
     for k in sorted(turn.unique()):
         left = kinds[turn == k].tolist()
-        folds = fit_folds(material, trained, left, **how)
+        folds = fit_folds(material, trained, [*left, *_several(material)], **how)
         for asked in ("as any other", "as new"):
             new = asked == "as new"
             scores = cross_fit_scores(
@@ -71,6 +72,11 @@ def leave_types_out(
             queries.append(judged[np.isin(types_of(judged), left)])
         named += [_name_left(material, fold, left, shots, how.get("seed", 0)) for fold in folds]
     return pd.concat(queries, ignore_index=True), pd.concat(named, ignore_index=True)
+
+
+def _several(material: Material) -> list[str]:
+    "List the types, category/combined, that are several at once."
+    return sorted({t for t in material.types if t.endswith(f"/{COMBINED}")})
 
 # %% ../nbs/unseen_words.ipynb #5b0bf10b
 CALLED_NEW = (
@@ -104,22 +110,26 @@ def _name_left(
             asked.assign(way=way, shots=n, predicted=_nearest(space, lesson, prototypes, names, lead))
         )
     new = np.isin(material.types[rows], left)
-    return pd.concat([t.assign(new=new)[t.defect != "good"] for t in tables])
+    met = asked.category.isin([t.split("/", 1)[0] for t in left]) & ~asked.defect.isin(["good", COMBINED])
+    return pd.concat([t.assign(new=new)[met] for t in tables])
 
 # %% ../nbs/unseen_words.ipynb #6442d72f
 def _held_back(material: Material, lesson: Lesson, left: Sequence[str]) -> tuple[Tensor, np.ndarray]:
     "Known defects of the next fold, placed (n, e) by a space that learned from neither fold; and their categories."
-    folds, names = material.images.fold.to_numpy(), np.unique(material.images.fold)
-    fold = lesson.asked_fold
-    other = names[(list(names).index(fold) + 1) % len(names)]
-    usable = (folds != fold) & ~np.isin(material.types, left)
+    folds, fold = material.images.fold.to_numpy(), lesson.asked_fold
+    usable = (folds != fold) & ~np.isin(material.types, [*left, *_several(material)])
+    shown = (
+        np.array([str(fold) in f for f in material.features]) & (material.images.defect != "good").to_numpy()
+    )
+    later = sorted(set(folds) - {fold}, key=lambda f: (f < fold, f))
+    other = next((f for f in later if (usable & shown & (folds == f)).any()), later[0])
     x, rows = material.teaching(np.flatnonzero(usable & (folds != other)), fold)
     space = WordSpace(x.shape[1], lesson.vectors.shape[1], lesson.categories)
-    shown = x, material.images.category.to_numpy(str)[rows], material.types[rows]
-    space = fit_ridge(space, *shown, lesson.vectors, lesson.said_of, own=0.0)
-    defects = np.flatnonzero(usable & (folds == other) & (material.images.defect != "good").to_numpy())
+    taught = x, material.images.category.to_numpy(str)[rows], material.types[rows]
+    space = fit_ridge(space, *taught, lesson.vectors, lesson.said_of, own=0.0)
+    defects = np.flatnonzero(usable & shown & (folds == other))
     category = material.images.category.to_numpy(str)[defects]
-    asked = torch.stack([material.features[r][str(fold)] for r in defects])
+    asked = torch.stack([material.features[r][str(fold)] for r in defects]) if len(defects) else x[:0]
     return space.images(asked, space.codes(category)), category
 
 
@@ -137,14 +147,15 @@ def _lead(held: Tensor, held_category: np.ndarray, prototypes: Tensor, names: np
 
 # %% ../nbs/unseen_words.ipynb #bdf15d6a
 def _few(material: Material, space: WordSpace, kind: str, fold: int, count: int, seed: int) -> Tensor:
-    "The mean place (e,) of some images of a type, of other folds."
+    "The mean place (e,) of some images of a type, of other folds; zeros where there are none."
     there = np.flatnonzero((material.types == kind) & (material.images.fold != fold).to_numpy())
     chosen = np.random.default_rng([seed, fold, count]).permutation(there)[:count]
     x, _ = material.teaching(chosen, fold)
-    return space.images(x, space.codes([kind.split("/", 1)[0]] * len(x))).mean(dim=0)
+    places = space.images(x, space.codes([kind.split("/", 1)[0]] * len(x)))
+    return places.sum(dim=0) / max(len(x), 1)
 
 # %% ../nbs/unseen_words.ipynb #16896b62
-def evaluate_unseen(queries: pd.DataFrame, material: Material, seed: int = 0) -> pd.DataFrame:
+def evaluate_unseen(queries: pd.DataFrame, material: Material) -> pd.DataFrame:
     "Evaluate searches for types left out: a row for each way to ask, type and language, then the means over types."
     of_type = pd.Series(material.types).value_counts()
     of_category = material.images.category.value_counts()
@@ -153,31 +164,26 @@ def evaluate_unseen(queries: pd.DataFrame, material: Material, seed: int = 0) ->
     found["chance"] = [of_type[k] / of_category[k.split("/", 1)[0]] for k in types_of(found)]
     means = []
     for (asked, language), own in found.groupby(["asked", "language"]):
-        values = own.recall_at_its_number.to_numpy()
-        low, high = bootstrap_interval(
-            lambda rows, v=values: v[rows].mean(), own.category.to_numpy(), 300, seed
-        )
+        found_ = clustered_mean(own.recall_at_its_number, own.category)
         row = own.mean(numeric_only=True).to_dict() | {
             "asked": asked,
             "category": "mean",
             "language": language,
         }
-        means.append(row | {"recall_low": low, "recall_high": high})
+        means.append(row | {"recall_low": found_["low"], "recall_high": found_["high"]})
     return pd.concat([found, pd.DataFrame(means)], ignore_index=True)
 
 # %% ../nbs/unseen_words.ipynb #cfa074ba
-def evaluate_names(named: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+def evaluate_names(named: pd.DataFrame) -> pd.DataFrame:
     "Evaluate names of types left out: accuracy of each way and number of images, the mean over types."
     rows = []
     chance = 1 / named.groupby("category").defect.transform("nunique")
     table = named.assign(right=named.predicted == named.defect, chance=chance)
     for (way, shots), own in table.groupby(["way", "shots"], sort=False):
         by_type = own[own.new].groupby(["category", "defect"])[["right", "chance"]].mean().reset_index()
-        values = by_type.right.to_numpy(float)
-        low, high = bootstrap_interval(
-            lambda r, v=values: v[r].mean(), by_type.category.to_numpy(), 300, seed
-        )
-        row = {"way": way, "images": shots, "types": len(by_type), "accuracy": values.mean()}
-        row |= {"accuracy_low": low, "accuracy_high": high, "chance": by_type.chance.mean()}
+        found = clustered_mean(by_type.right, by_type.category)
+        row = {"way": way, "images": shots, "types": len(by_type), "accuracy": found["difference"]}
+        row |= {"accuracy_low": found["low"], "accuracy_high": found["high"]}
+        row["chance"] = by_type.chance.mean()
         rows.append(row | {"accuracy_known": own[~own.new].right.mean()})
     return pd.DataFrame(rows)

@@ -7,7 +7,6 @@ __all__ = ['READ_BY', 'ImageCache', 'content_key', 'decode', 'build_cache']
 
 # %% ../../nbs/blocks/cache.ipynb #5037b1da
 import hashlib
-import inspect
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,13 +18,13 @@ import pandas as pd
 from tqdm import tqdm
 
 from .depth import to_8_bits
+from .digests import code_digest
 from .photographs import read_image, to_square
 from .masks import read_mask
 from .runs import atomic_path, read_json, write_json
 
 # %% ../../nbs/blocks/cache.ipynb #ccf58cfb
-_code = "".join(inspect.getsource(inspect.getmodule(part)) for part in (read_image, read_mask, to_8_bits))
-READ_BY = hashlib.blake2b(_code.encode(), digest_size=8).hexdigest()
+READ_BY = code_digest(read_image, read_mask, to_8_bits)
 
 
 class ImageCache:

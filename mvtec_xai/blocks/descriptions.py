@@ -45,7 +45,7 @@ NAMED = {"train": ("{defect} on {category}", "{category}, {defect}"), "test": ("
 def from_names(types: pd.DataFrame) -> pd.DataFrame:
     "Make sentences of the names of types, rows of category and defect."
     rows = []
-    for category, defect in types[["category", "defect"]].itertuples(index=False):
+    for category, defect in types[["category", "defect"]].drop_duplicates().itertuples(index=False):
         words = {"category": category.replace("_", " "), "defect": defect.replace("_", " ")}
         rows += [
             (category, defect, "en", f.format(**words), part) for part, forms in NAMED.items() for f in forms
@@ -62,6 +62,12 @@ def _for_images(table: pd.DataFrame, index: pd.DataFrame, path: Path) -> pd.Data
         raise ValueError(f"{said}; write it as {known.index[0]}")
     return table.assign(**{c: known[c].loc[table.image_id].to_numpy() for c in known})
 
+
+def _of_another_study(table: pd.DataFrame, there: pd.DataFrame, root: Path) -> pd.Series:
+    "Tell which rows are of categories that lie in `root`, but are not studied."
+    category = table.image_id.str.split("/").str[0] if "image_id" in table else table.category
+    return ~category.isin(there.category) & category.map(lambda name: bool(name) and (root / name).is_dir())
+
 # %% ../../nbs/blocks/descriptions.ipynb #1f34e7b5
 def read_descriptions(
     index: pd.DataFrame,  # of a run: image_id, category, defect
@@ -73,6 +79,7 @@ def read_descriptions(
     own = Path(root) / FILE if root else None
     if own and own.is_file():
         added = read_file(own)
+        added = added[~_of_another_study(added, there, own.parent)]
         added = _for_images(added, index, own) if "image_id" in added else added
         met = added.merge(there, on=["category", "defect"], how="left", indicator=True)._merge == "both"
         if not met.all():
@@ -80,8 +87,10 @@ def read_descriptions(
             said = f"{own}, line {line.name + 2}: no images of {line.category}, {line.defect}"
             raise ValueError(f"{said}; there are {', '.join(there.category + '/' + there.defect)}")
         found = pd.concat([found, added])
-    alone = there.merge(found, on=["category", "defect"], how="left", indicator=True)
-    found = pd.concat([found, from_names(alone[alone._merge == "left_only"])])
+    halves = there.merge(pd.DataFrame({"split": list(NAMED)}), how="cross")
+    alone = halves.merge(found, on=["category", "defect", "split"], how="left", indicator=True)
+    alone = alone.loc[alone._merge == "left_only", ["category", "defect", "split"]]
+    found = pd.concat([found, from_names(alone).merge(alone)])
     return found[COLUMNS].drop_duplicates(ignore_index=True)
 
 # %% ../../nbs/blocks/descriptions.ipynb #d4dc3e5b
