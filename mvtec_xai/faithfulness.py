@@ -94,15 +94,14 @@ def untrained_like(
 def likeness_to_untrained(
     detector: Detector,
     image: np.ndarray,  # (s, s, 3) uint8
-    heat: np.ndarray,  # (g, g), its map
     method: str,
     seeds: Sequence[int] = range(10),  # of the untrained heads
 ) -> dict[str, float]:
-    "Compute the mean rank correlation of a map with those of untrained heads, and theirs `among_untrained`."
-    described = describe_images(detector, image[None])
-    strange = [explain_heads(untrained_like(detector.heads, s), described, method)[0] for s in seeds]
-    ranks = rankdata([heat.ravel(), *(m.ravel() for m in strange)], axis=1)
-    with np.errstate(invalid="ignore"):  # a map that is the same everywhere
-        alike = np.corrcoef(ranks)
-    among = alike[1:, 1:][np.triu_indices(len(strange), 1)]
-    return {"rank_correlation": alike[0, 1:].mean(), "among_untrained": among.mean()}
+    "Compute the mean rank correlation of trained heads' maps with untrained ones', and theirs `among_trained`."
+    described, trained = describe_images(detector, image[None]), list(detector.heads)
+    heads = [*trained, *(head for s in seeds for head in untrained_like(trained[:1], s))]
+    maps = np.stack([explain_heads([head], described, method)[0].ravel() for head in heads])
+    maps, k = maps[maps.std(axis=1) > 0], len(trained)  # one that marks nothing has no ranks
+    alike = np.corrcoef(rankdata(maps, axis=1))
+    among = alike[:k, :k][np.triu_indices(k, 1)]
+    return {"rank_correlation": alike[:k, k:].mean(), "among_trained": among.mean() if k > 1 else np.nan}
