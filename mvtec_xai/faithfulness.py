@@ -101,7 +101,8 @@ def likeness_to_untrained(
     described, trained = describe_images(detector, image[None]), list(detector.heads)
     heads = [*trained, *(head for s in seeds for head in untrained_like(trained[:1], s))]
     maps = np.stack([explain_heads([head], described, method)[0].ravel() for head in heads])
-    maps, k = maps[maps.std(axis=1) > 0], len(trained)  # one that marks nothing has no ranks
-    alike = np.corrcoef(rankdata(maps, axis=1))
+    marks = maps.std(axis=1) > 0  # a map that marks nothing has no ranks
+    k = int(marks[: len(trained)].sum())
+    alike = np.corrcoef(rankdata(maps[marks], axis=1)) if 0 < k < marks.sum() else np.full((2, 2), np.nan)
     among = alike[:k, :k][np.triu_indices(k, 1)]
     return {"rank_correlation": alike[:k, k:].mean(), "among_trained": among.mean() if k > 1 else np.nan}
