@@ -56,9 +56,13 @@ def _nearest(
 def leave_types_out(
     material: Material, shots: Sequence[int], trained: bool = True, **how
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    "Leave each type out in turn: its queries, judged within the category; and its images' names by each way."
-    kinds = pd.Series(sorted({t for t in material.types if not t.endswith(("/good", f"/{COMBINED}"))}))
-    turn = kinds.groupby(kinds.str.split("/").str[0]).cumcount()
+    "Leave each type out in turn: its queries, judged within the category; and its images' names by each way. Both may be empty."
+    kinds = pd.Series(
+        sorted({t for t in material.types if not t.endswith(("/good", f"/{COMBINED}"))}), dtype=object
+    )
+    category = kinds.map(lambda kind: kind.split("/", 1)[0])
+    kinds = kinds[category.duplicated(keep=False)]  # a category's only type has none to be told from
+    turn = kinds.groupby(category).cumcount()
     queries, named = [], []
     for k in sorted(turn.unique()):
         left = kinds[turn == k].tolist()
@@ -71,6 +75,8 @@ def leave_types_out(
             judged = judge_queries(material, {asked: scores}, within=True)
             queries.append(judged[np.isin(types_of(judged), left)])
         named += [_name_left(material, fold, left, shots, how.get("seed", 0)) for fold in folds]
+    if not queries:
+        return pd.DataFrame(), pd.DataFrame()
     return pd.concat(queries, ignore_index=True), pd.concat(named, ignore_index=True)
 
 
@@ -164,14 +170,20 @@ def evaluate_unseen(queries: pd.DataFrame, material: Material) -> pd.DataFrame:
     found["chance"] = [of_type[k] / of_category[k.split("/", 1)[0]] for k in types_of(found)]
     means = []
     for (asked, language), own in found.groupby(["asked", "language"]):
-        found_ = clustered_mean(own.recall_at_its_number, own.category)
+        low, high = _share_interval(own.recall_at_its_number, own.category)
         row = own.mean(numeric_only=True).to_dict() | {
             "asked": asked,
             "category": "mean",
             "language": language,
         }
-        means.append(row | {"recall_low": found_["low"], "recall_high": found_["high"]})
+        means.append(row | {"recall_low": low, "recall_high": high})
     return pd.concat([found, pd.DataFrame(means)], ignore_index=True)
+
+
+def _share_interval(values: pd.Series, category: pd.Series) -> np.ndarray:
+    "The 95 % interval of a mean share over categories: low, high; NaN for one category."
+    found = clustered_mean(values, category)
+    return np.clip([found["low"], found["high"]], 0, 1)
 
 # %% ../nbs/unseen_words.ipynb #cfa074ba
 def evaluate_names(named: pd.DataFrame) -> pd.DataFrame:
@@ -181,9 +193,13 @@ def evaluate_names(named: pd.DataFrame) -> pd.DataFrame:
     table = named.assign(right=named.predicted == named.defect, chance=chance)
     for (way, shots), own in table.groupby(["way", "shots"], sort=False):
         by_type = own[own.new].groupby(["category", "defect"])[["right", "chance"]].mean().reset_index()
-        found = clustered_mean(by_type.right, by_type.category)
-        row = {"way": way, "images": shots, "types": len(by_type), "accuracy": found["difference"]}
-        row |= {"accuracy_low": found["low"], "accuracy_high": found["high"]}
-        row["chance"] = by_type.chance.mean()
+        low, high = _share_interval(by_type.right, by_type.category)
+        row = {
+            "way": way,
+            "images": shots,
+            "types": len(by_type),
+            "accuracy": by_type.right.astype(float).mean(),
+        }
+        row |= {"accuracy_low": low, "accuracy_high": high, "chance": by_type.chance.mean()}
         rows.append(row | {"accuracy_known": own[~own.new].right.mean()})
     return pd.DataFrame(rows)

@@ -14,7 +14,8 @@ from conftest import ROOT
 from nbdev.clean import clean_nb
 from nbdev.config import get_config
 
-from mvtec_xai.tools.phases import find_phases, local_imports
+from mvtec_xai.blocks.digests import local_imports
+from mvtec_xai.tools.phases import find_phases
 
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 PHASES = [p for p in NOTEBOOKS if re.match(r"\d\d_", p.name)]

@@ -14,9 +14,11 @@ import pytest
 from conftest import ROOT
 
 import mvtec_xai
+from mvtec_xai.blocks.digests import source_digest
 from mvtec_xai.blocks.locks import locked
+from mvtec_xai.blocks.runs import write_json
 from mvtec_xai.tools import cli, phases, unstudied
-from mvtec_xai.tools.phases import Plan, source_digest
+from mvtec_xai.tools.phases import Plan, _drawn_elsewhere, code_of
 from mvtec_xai.tools.reproduce import PhaseError, reproduce, summary
 
 READS = {"00_data": (), "01_slow": ("00_data",), "02_last": ("01_slow",)}
@@ -107,7 +109,7 @@ def test_only_force_and_missing_inputs(plan):
 
 def test_a_kernel_that_is_killed_is_told_with_its_phase(plan):
     toy(plan.notebooks, "01_slow", "import os; os.kill(os.getpid(), 9)")
-    with pytest.raises(PhaseError, match="phase 01_slow failed: the process that ran it was killed"):
+    with pytest.raises(PhaseError, match="phase 01_slow failed: its process was killed"):
         reproduce(plan)
 
 
@@ -128,6 +130,14 @@ def test_a_run_that_is_moved_is_not_done_again(plan, tmp_path):
     moved = plan.run.rename(tmp_path / "moved")
     reproduce(Plan(plan.notebooks, moved, moved / "figures", reads=READS, overrides={}))
     assert (moved / "log").read_text().split() == list(READS)
+
+
+def test_a_run_on_drawn_parts_that_is_moved_finds_its_pictures_no_more(tmp_path):
+    run = tmp_path / "run"
+    write_json(run / "00_data" / "config.json", {"root": str(run / "sample")})
+    (tmp_path / "link").symlink_to(run)
+    assert not _drawn_elsewhere(run) and not _drawn_elsewhere(tmp_path / "link")
+    assert _drawn_elsewhere(run.rename(tmp_path / "moved"))
 
 
 def test_changed_data_is_noticed(plan, tmp_path):
@@ -160,9 +170,12 @@ def test_a_file_that_changes_is_a_changed_source_of_its_phase(tmp_path, monkeypa
     package = shutil.copytree(Path(mvtec_xai.__file__).parent, tmp_path / "mvtec_xai")
     monkeypatch.setattr(mvtec_xai, "__file__", str(package / "__init__.py"))
     phases = [ROOT / "nbs" / f"{name}.ipynb" for name in ("blocks/metrics", phase)]
-    before = [source_digest(phase) for phase in phases]
+    before = [source_digest(code_of(phase)) for phase in phases]
     (package / file).write_text("something else")
-    assert [source_digest(phase) == old for phase, old in zip(phases, before, strict=True)] == [True, False]
+    assert [source_digest(code_of(phase)) == old for phase, old in zip(phases, before, strict=True)] == [
+        True,
+        False,
+    ]
 
 
 @pytest.mark.parametrize(("extra", "learned"), [(["open_clip"], True), ([], False)], ids=["missing", "there"])

