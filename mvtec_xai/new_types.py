@@ -42,7 +42,7 @@ def _left_out(
             for answer in zip(found["distance"], right, strict=True):
                 yield category.iloc[0], left, method.name, name, *answer
 
-
+# %% ../nbs/new_types.ipynb #ce319d7d
 def leave_types_out(
     known: Sequence[KnownDefects],  # one for each category
     methods: Sequence[TypeMethod],

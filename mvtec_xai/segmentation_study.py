@@ -152,7 +152,7 @@ def fit_cut(
         overlap += inside / (mask.sum() + outside)
     return float(levels[overlap.argmax()])
 
-
+# %% ../nbs/segmentation_study.ipynb #9b1e2190
 def cuts_by_fold(
     fold: np.ndarray,  # (n,)
     maps: np.ndarray,  # (n, h, w)

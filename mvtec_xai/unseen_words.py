@@ -79,7 +79,7 @@ def leave_types_out(
         return pd.DataFrame(), pd.DataFrame()
     return pd.concat(queries, ignore_index=True), pd.concat(named, ignore_index=True)
 
-
+# %% ../nbs/unseen_words.ipynb #3980e031
 def _several(material: Material) -> list[str]:
     "List the types, category/combined, that are several at once."
     return sorted({t for t in material.types if t.endswith(f"/{COMBINED}")})
@@ -138,7 +138,7 @@ def _held_back(material: Material, lesson: Lesson, left: Sequence[str]) -> tuple
     asked = torch.stack([material.features[r][str(fold)] for r in defects]) if len(defects) else x[:0]
     return space.images(asked, space.codes(category)), category
 
-
+# %% ../nbs/unseen_words.ipynb #c37777bd
 def _lead(held: Tensor, held_category: np.ndarray, prototypes: Tensor, names: np.ndarray, left) -> Tensor:
     "What is added to a new type's nearness (types,), so that CALLED_NEW of the known defects held back get its name."
     category, lead = np.array([n.split("/", 1)[0] for n in names]), torch.zeros(len(names))

@@ -69,14 +69,10 @@ def build_cache(
 ) -> ImageCache:
     "Bring the cache in `folder` up to date with `index`; ValueError that names all files that cannot be read."
     folder, rows = Path(folder), list(index.itertuples())
-    for left in folder.glob(".*.npy"):  # of a process that was killed
-        left.unlink()
     deep = [(bits or {}).get(row.category) for row in rows]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         keys = list(pool.map(content_key, rows, [size] * len(rows), deep))
-        old = ImageCache(folder) if (folder / "cache.json").is_file() else None
-        if old and old.read_by != READ_BY:
-            old = None
+        old = _kept(folder)
         if old and old.keys == keys:
             return old
         fingerprint = hashlib.blake2b("".join(keys).encode(), digest_size=8).hexdigest()
@@ -96,6 +92,14 @@ def build_cache(
     return ImageCache(folder)
 
 # %% ../../nbs/blocks/cache.ipynb #0364d8dd
+def _kept(folder: Path) -> ImageCache | None:
+    "The cache that is there, if this code made it; what a process that was killed left behind goes."
+    for left in folder.glob(".*.npy"):
+        left.unlink()
+    old = ImageCache(folder) if (folder / "cache.json").is_file() else None
+    return old if old and old.read_by == READ_BY else None
+
+
 def _fill(rows, deep, places, old, images, masks, i: int) -> str | None:
     "Fill row `i`, from its place in the old cache if it has one; what stands in the way is returned."
     if places[i] is not None:
@@ -115,7 +119,7 @@ def _reserved(path: Path, shape: tuple[int, ...]) -> np.memmap:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return array
 
-
+# %% ../../nbs/blocks/cache.ipynb #b881228e
 def _raise_all(said: Iterable[str | None]) -> None:
     "ValueError that names all files of which something is said."
     if failed := [error for error in said if error]:

