@@ -5,7 +5,7 @@ square around the region, and of the patches within it; the detector's closer lo
 both, by logistic regression and by prototypes of whitened features, out-of-fold and with the regions of phase 04; and each type is left
 out in turn, to see whether distances from the prototypes tell that it is unknown.
 A row for each of these ways: accuracy, mean of the categories; McNemar's exact test against phase 04's SupCon on the same images; AUROC
-of the unknown. Nothing is chosen by it. A minute on one core.
+of the unknown. Nothing is chosen by it. A few minutes on one core.
 
     .venv/bin/python benchmarks/clip_types.py --run runs/full --out runs/full/reference
 """
