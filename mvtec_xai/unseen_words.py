@@ -57,9 +57,8 @@ def leave_types_out(
     material: Material, shots: Sequence[int], trained: bool = True, **how
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     "Leave each type out in turn: its queries, judged within the category; and its images' names by each way. Both may be empty."
-    kinds = pd.Series(
-        sorted({t for t in material.types if not t.endswith(("/good", f"/{COMBINED}"))}), dtype=object
-    )
+    single = {t for t in material.types if not t.endswith(("/good", f"/{COMBINED}"))}
+    kinds = pd.Series(sorted(single), dtype=object)
     category = kinds.map(lambda kind: kind.split("/", 1)[0])
     kinds = kinds[category.duplicated(keep=False)]  # a category's only type has none to be told from
     turn = kinds.groupby(category).cumcount()
@@ -194,12 +193,7 @@ def evaluate_names(named: pd.DataFrame) -> pd.DataFrame:
     for (way, shots), own in table.groupby(["way", "shots"], sort=False):
         by_type = own[own.new].groupby(["category", "defect"])[["right", "chance"]].mean().reset_index()
         low, high = _share_interval(by_type.right, by_type.category)
-        row = {
-            "way": way,
-            "images": shots,
-            "types": len(by_type),
-            "accuracy": by_type.right.astype(float).mean(),
-        }
+        row = {"way": way, "images": shots, "types": len(by_type), "accuracy": by_type.right.mean()}
         row |= {"accuracy_low": low, "accuracy_high": high, "chance": by_type.chance.mean()}
         rows.append(row | {"accuracy_known": own[~own.new].right.mean()})
     return pd.DataFrame(rows)

@@ -53,10 +53,8 @@ def fit_mask(
     (h, w), grey = share[inner].shape, Image.fromarray(marked.astype(np.uint8) * 255)
     share[inner] = grey.resize((w, h), Image.Resampling.BOX)
     patches, count = ndimage.label(share, np.ones((3, 3)))
-    least = np.minimum(
-        128, ndimage.maximum(share, patches, range(count + 1))
-    )  # of a fine patch, all it touches
-    least[least < 128] = 1
+    tops = ndimage.maximum(share, patches, range(count + 1))
+    least = np.where(tops < 128, 1, 128)  # of a fine patch, all that it touches
     return (patches > 0) & (share >= least[patches])
 
 # %% ../../nbs/blocks/masks.ipynb #26ab2003

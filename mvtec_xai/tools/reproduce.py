@@ -29,15 +29,8 @@ from ..blocks.locks import locked
 from ..blocks.machine import share_machine
 from ..blocks.requirements import NothingToStudy
 from ..blocks.runs import write_json
-from mvtec_xai.tools.phases import (
-    CARRIED,
-    Plan,
-    done_without,
-    fingerprint,
-    is_done,
-    lacking_packages,
-    parameters_of,
-)
+from .phases import CARRIED, Plan, done_without, fingerprint, is_done
+from .phases import lacking_packages, parameters_of
 
 # %% ../../nbs/tools/reproduce.ipynb #cell015
 PACKAGES = (
