@@ -19,6 +19,7 @@ from mvtec_xai.tools.reasons import explain_inspection, tell
 from mvtec_xai.tools.words import Words
 from mvtec_xai.tools.workbench import Workbench, answer
 
+expect.set_options(timeout=60_000)  # as long as the pages wait
 SPY = """
 import socket, sys
 calls = open(sys.argv.pop(1), "a", buffering=1)
@@ -114,7 +115,8 @@ def served(request, finished, tmp_path_factory):
 @pytest.fixture
 def page(browser, served):
     "The page, freshly opened; its `asked` lists the addresses that it has asked for."
-    page = browser.new_page(viewport={"width": 420, "height": 900}, locale="en-US")
+    looks = {"viewport": {"width": 420, "height": 900}, "locale": "en-US", "reduced_motion": "reduce"}
+    page = browser.new_page(**looks)
     page.set_default_timeout(60_000)
     page.asked = []
     page.on("request", lambda request: page.asked.append(request.url))
@@ -150,6 +152,24 @@ def inspect(page, words, category: str = "") -> None:
     page.get_by_role("button", name=words("inspect"), exact=True).click()
 
 
+def remove(page, words, count: int) -> None:
+    "Take away the first `count` files, one straight after the other."
+    for _ in range(count):
+        page.locator("#upload").get_by_role("button", name=words("remove")).first.click()
+
+
+def test_files_taken_away_quickly_are_all_gone(page, served, own, tmp_path):
+    names = [f"{k}.png" for k in range(4)]
+    for k, name in enumerate(names):
+        shutil.copy(own / "lid" / "test" / "good" / f"{k:03d}.png", tmp_path / name)
+    upload(page, *(tmp_path / name for name in names))
+    expect(page.locator("#dropped .preview span")).to_have_text(names)
+    remove(page, served[1], 2)
+    expect(page.locator("#dropped .preview span")).to_have_text(names[2:])
+    inspect(page, served[1], "lid")
+    expect(page.locator("#strip .caption-label")).to_contain_text(names[2:])
+
+
 def test_the_page_can_be_used_by_everyone(page, served, finished, grave):
     images = [row.path for row in Workbench.from_run(finished).examples.head(3).itertuples()]
     page.set_viewport_size({"width": 1300, "height": 900})
@@ -172,7 +192,8 @@ def test_a_file_is_refused_with_a_reason_in_the_language_of_the_page(page, serve
     expect(page.locator("#dropped .problem")).to_have_text(reasons)
     inspect(page, words)
     expect(page.locator("#result .problem")).to_have_text(reasons[0])  # nobody has to choose a category
-    page.locator("#upload").get_by_role("button", name=words("remove")).first.click()
+    expect(page.locator("#download")).to_be_visible()  # all three are told, nothing moves any more
+    remove(page, words, 1)
     expect(page.locator("#dropped .problem")).to_have_text(reasons[1:])
     inspect(page, words, "lid")
     expect(page.locator("#strip .thumbnail-item")).to_have_count(2)

@@ -45,9 +45,8 @@ ACTIONS = """() => {
   addEventListener('click', e => { const button = e.target.closest('.reasons .larger'); if (button) enlarge(button) });
   addEventListener('input', e => { if (e.target.matches('.reasons .opacity input'))
     e.target.closest('section').style.setProperty('--heat', e.target.value) }); }"""
-SCROLL = (
-    "() => { if (innerWidth < 768) document.getElementById('result').scrollIntoView({behavior: 'smooth'}) }"
-)
+SCROLL = """() => { const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  if (innerWidth < 768) document.getElementById('result').scrollIntoView({behavior: still ? 'auto' : 'smooth'}) }"""
 
 # %% ../../nbs/tools/app.ipynb #3553d884
 def build_page(bench: Workbench) -> gr.Blocks:
@@ -115,14 +114,21 @@ def _connect(bench: Workbench, upload, shown, category, button, examples, result
 
 # %% ../../nbs/tools/app.ipynb #b6fa901d
 def _connect_drops(words: Words, upload: gr.File, queue: gr.State, shown: gr.HTML) -> None:
-    "Keep the queue as the files are that were dropped, and show them."
+    "Keep the queue as the files are that were dropped, and show them; without files an example may be chosen."
+    name = lambda path: Path(path).name
 
-    def take(paths):
-        kept = [(path, Path(path).name) for path in (paths or [])[:MOST]]
-        more = problem(words("too_many", count=len(paths), most=MOST)) if len(paths or []) > MOST else ""
-        return kept, more + preview([path for path, _ in kept], [name for _, name in kept], words)
+    def keep(paths):
+        return [(path, name(path)) for path in paths[:MOST]] if paths else gr.skip()
 
-    gr.on([upload.upload, upload.delete], take, upload, [queue, shown])
+    def show(paths):
+        if not paths:
+            return gr.skip()
+        more = problem(words("too_many", count=len(paths), most=MOST)) if len(paths) > MOST else ""
+        return more + preview(paths[:MOST], [*map(name, paths[:MOST])], words)
+
+    # not `delete`: it comes before the file is gone, and is lost while an earlier one is being told
+    upload.change(keep, upload, queue, queue=False)  # does not wait for the pictures
+    upload.change(show, upload, shown)
     upload.clear(lambda: ([], ""), None, [queue, shown])
 
 # %% ../../nbs/tools/app.ipynb #758f4582
