@@ -51,41 +51,50 @@ class LeftOut:
 def judge_left_out(study: LeftOut, defect: str, seed: int = 0) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Judge images of a type, and good ones, by heads that know neither.
 
-    As from `LeftOut.answer`, and half, left_out; and the maps (h, w) of the type's images by image_id.
+    As from `LeftOut.answer`, and half, left_out, taught_by (other defects); and the maps (h, w) of the type's images by image_id.
     """
     index = study.index
     here, own = index.category == study.category, index.defect == defect
     tested, half = here & (index.folder == "test"), pd.Series(0, index=index.index)
     half[index.index[tested & (index.label == 0)][1::2]] = 1
+    half = half.groupby(index.picture).transform("first")
     answers, maps = [], {}
     for h in (0, 1):
         asked = tested & (own | ((index.label == 0) & (half == h)))
         teach = here & ~asked & ~own & (index.defect != COMBINED)
-        heads = study.train(teach.to_numpy(), seed + h)
-        answers.append(study.answer(heads, asked.to_numpy()).assign(half=h))
+        heads, others = study.train(teach.to_numpy(), seed + h), int((teach & (index.label == 1)).sum())
+        answers.append(study.answer(heads, asked.to_numpy()).assign(half=h, taught_by=others))
         maps = maps or study.explain(heads, (here & own).to_numpy())
     return pd.concat(answers, ignore_index=True).assign(left_out=defect), maps
 
 # %% ../nbs/left_out.ipynb #61218f2f
 def evaluate_unseen(
-    unseen: pd.DataFrame,  # category, left_out, half, label, logit, as from `judge_left_out`
+    unseen: pd.DataFrame,  # category, left_out, half, taught_by, label, logit, as from `judge_left_out`
     others: dict[str, pd.Series],  # name of another detector: its scores by image_id
 ) -> pd.DataFrame:
-    "Measure the AUROC of each type left out, mean of both halves, beside that of other detectors on the same images."
+    """Measure the AUROC of each type left out, mean of both halves, beside that of other detectors on the same images.
+
+    A half without a good part is no measure; nor, for the mean, is a type that no other defect has taught: NaN as `unseen`.
+    """
     rows = []
     for (category, defect), own in unseen.groupby(["category", "left_out"]):
-        halves = [part for _, part in own.groupby("half")]
+        halves = [part for _, part in own.groupby("half") if part.label.nunique() == 2]
         row = {"category": category, "defect": defect, "images": int(own.label.sum() / 2)}
-        scores = {"unseen": [h.logit for h in halves]}
+        scores = {"unseen": [h.logit if h.taught_by.all() else h.logit * np.nan for h in halves]}
         scores |= {n: [s.loc[h.image_id] for h in halves] for n, s in others.items()}
-        row |= {
-            n: np.mean([roc_auc_score(h.label, s) for h, s in zip(halves, own, strict=True)])
-            for n, own in scores.items()
-        }
+        row |= {n: _mean_auroc([h.label for h in halves], own) for n, own in scores.items()}
         rows.append(row)
     table = pd.DataFrame(rows)
-    mean = table.mean(numeric_only=True).to_dict() | {"category": "mean", "images": table.images.sum()}
+    known = table[table.unseen.notna()]
+    mean = known.mean(numeric_only=True).to_dict() | {"category": "mean", "images": known.images.sum()}
     return pd.concat([table, pd.DataFrame([mean])], ignore_index=True)
+
+
+def _mean_auroc(labels: list[pd.Series], scores: list[pd.Series]) -> float:
+    "NaN where there is none, or no score."
+    if not labels or any(own.isna().any() for own in scores):
+        return np.nan
+    return float(np.mean([roc_auc_score(*pair) for pair in zip(labels, scores, strict=True)]))
 
 # %% ../nbs/left_out.ipynb #ccb97ef8
 def deal_thirds(study: LeftOut, seed: int = 0) -> np.ndarray:
@@ -94,7 +103,7 @@ def deal_thirds(study: LeftOut, seed: int = 0) -> np.ndarray:
     third = pd.Series(-1, index=study.index.index)
     shuffled = study.index[tested].sample(frac=1, random_state=seed)
     third[shuffled.index] = shuffled.groupby("defect").cumcount() % 3
-    return third.to_numpy()
+    return third.groupby(study.index.picture).transform("first").to_numpy()  # copies stay together
 
 # %% ../nbs/left_out.ipynb #4e4feca2
 def set_limits(

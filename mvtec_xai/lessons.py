@@ -6,6 +6,7 @@
 __all__ = ['PLAIN', 'as_lessons']
 
 # %% ../nbs/lessons.ipynb #3e1617d4
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -52,7 +53,15 @@ def as_lessons(
             rows.append((f"{category}/{folder}/{defect}/{k:03}", *about))
     columns = ["image_id", "category", "folder", "defect", "label", "mask_path"]
     index = without_blank_masks(pd.DataFrame(rows, columns=columns), outlined)
-    return Lessons(index, np.stack(images), np.stack(outlined), allowed, fill, bits)
+    first = ~pd.Series(
+        [(row[4], image.tobytes()) for row, image in zip(rows, images, strict=True)]
+    ).duplicated()
+    if copies := int((~first).sum()):  # limits would be set by parts that are known
+        warnings.warn(
+            f"{category}: {copies} of the pictures are copies of others; they are left out", stacklevel=2
+        )
+    index, keep = index[first].reset_index(drop=True), first.to_numpy()
+    return Lessons(index, np.stack(images)[keep], np.stack(outlined)[keep], allowed, fill, bits)
 
 # %% ../nbs/lessons.ipynb #d5231159
 def _check(

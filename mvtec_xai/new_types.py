@@ -182,6 +182,7 @@ def learn_new_type(
     And `NAMED`: named rightly or not; deployed is within the limit of the unknown, NaN where none is set.
     """
     folds, types = known.table.fold.to_numpy(), known.table.defect.to_numpy()
+    pictures = known.table.get("picture", known.table.image_id).to_numpy()  # the same for copies
     teach, own = (types != left) & (folds != fold), np.flatnonzero((types != left) & (folds == fold))
     columns, rows = ["category", "left_out", "shots", "is", "image_id", *NAMED], []
     if len(set(types[teach])) < 2 or not len(own):
@@ -192,7 +193,8 @@ def learn_new_type(
     for count, _ in product(shots, range(draws)):
         new = rng.permutation(np.flatnonzero(types == left))
         grown = grown_by(model, left, model.embed(method.look(copies[:, new[:count]].flatten(0, 1))))
-        for name, judged in (("known", own), ("new", new[count:])):
+        asked = new[count:][~np.isin(pictures[new[count:]], pictures[new[:count]])]
+        for name, judged in (("known", own), ("new", asked)):
             about = known.table.category.iloc[0], left, count, name
             rows += [(*about, *said) for said in _named(known, judged, method, (model, grown), limit)]
     return pd.DataFrame(rows, columns=columns)

@@ -153,7 +153,7 @@ def by_type_names(lesson: Lesson, names: Mapping[str, Tensor]) -> np.ndarray:
 
 # %% ../nbs/semantic_study.ipynb #7b97434f
 def by_clip(
-    seen: Tensor,  # (n, 512), of images
+    seen: Tensor,  # (n, 512), of whole images
     queries: Tensor,  # (q, w)
     words: Tensor,  # (m, w), by the encoder of sentences
     texts: Tensor,  # (m, 512), the same by CLIP

@@ -7,6 +7,7 @@ __all__ = ['FORMAT', 'RECOGNISED', 'check_new', 'copy_files', 'check_format', 'l
            'Stored']
 
 # %% ../nbs/stored.ipynb #9c4a9e85
+import hashlib
 import os
 import shutil
 import tempfile
@@ -162,3 +163,10 @@ class Stored(OlderNames):
     def save_pretrained(self, folder: str | Path) -> Path:
         "Write all that was loaded into `folder`, new or empty: it then needs no run."
         return copy_files(self.source, self.files, Path(folder))
+
+    def digest(self, only: str = "") -> str:
+        "Hash the names and contents of the files it was loaded from, or of those called `only`."
+        found = hashlib.sha256()
+        for file in sorted(file for file in self.files if only in ("", file.name)):
+            found.update(file.as_posix().encode() + (self.source / file).read_bytes())
+        return found.hexdigest()[:16]

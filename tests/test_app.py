@@ -1,6 +1,7 @@
 """The inspection page in a browser, on a small finished run, and what it says of real inspections."""
 
 import csv
+import re
 import shutil
 import subprocess
 import sys
@@ -168,6 +169,42 @@ def test_files_taken_away_quickly_are_all_gone(page, served, own, tmp_path):
     expect(page.locator("#dropped .preview span")).to_have_text(names[2:])
     inspect(page, served[1], "lid")
     expect(page.locator("#strip .caption-label")).to_contain_text(names[2:])
+
+
+def test_the_example_chosen_last_is_told(page, served, finished):
+    bench = Workbench.from_run(finished)
+    rows = list(bench.examples.head(2).itertuples())
+    told = [re.search('data:image[^"]+', answer(bench, row.path, row.category).told)[0] for row in rows]
+    assert told[0] != told[1]
+    for k in range(2):  # the second while the first is inspected
+        page.locator("#examples .thumbnail-item").nth(k).click()
+    expect(page.locator("#result img").first).to_have_attribute("src", told[1])
+
+
+def test_what_is_asked_meanwhile_is_answered_next(page, served, own):
+    files = sorted((own / "washer" / "test").glob("*/*.png"))[:8]
+    upload(page, *files[:7])
+    inspect(page, served[1], "washer")
+    page.wait_for_selector("#result .verdict")
+    page.set_input_files("#upload input[type=file]", files[7:])
+    expect(page.locator("#dropped .preview")).to_have_count(8)
+    inspect(page, served[1])
+    expect(page.locator("#strip .thumbnail-item")).to_have_count(8)
+
+
+def test_the_next_heatmap_is_as_strong_as_the_slider_says(page, served, finished, own):
+    judged = InspectionPipeline.from_pretrained(finished).inspect(
+        sorted((own / "lid" / "test").glob("*/*.png"))
+    )
+    upload(page, *[i.path for i in judged if i.suspicious][:2])
+    inspect(page, served[1], "lid")
+    expect(page.locator("#download")).to_be_visible()
+    slider = page.get_by_label(served[1]("opacity"))
+    slider.fill("0")
+    page.locator("#next").click()
+    second = served[1]("position", place=2, count=2, name="")
+    expect(page.locator("#progress")).to_contain_text(second.strip().rstrip(":"))
+    expect(page.locator("#result .layers img").last).to_have_css("opacity", slider.input_value())
 
 
 def test_the_page_can_be_used_by_everyone(page, served, finished, grave):

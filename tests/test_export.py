@@ -75,6 +75,12 @@ def test_what_cannot_be_judged_has_a_row_that_says_why(exported, own, tmp_path, 
     assert pd.read_csv(tmp_path / "out" / "judged.csv").error.str.contains(said, regex=False).all()
 
 
+def test_a_folder_without_photographs_is_told(exported, tmp_path):
+    done = inspector(exported, tmp_path, "--out", tmp_path / "out")
+    assert done.returncode == 1 and "no photograph in it" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_earlier_result_is_not_overwritten(exported, own, tmp_path):
     words = own / "lid" / "test" / "good", "--out", tmp_path
     assert inspector(exported, *words).returncode == 0

@@ -281,6 +281,13 @@ def test_marks_are_counted_undone_kept_and_saved(opened):
     assert not said and all(url.startswith(("file:", "blob:")) for url in asked)
 
 
+def test_a_double_click_marks_one_image(opened):
+    page, _, _ = opened(LINES)
+    page.click("article >> nth=0")
+    page.locator("#mark button").first.dblclick()
+    assert count(page).startswith("1 of 6")
+
+
 def test_marks_belong_to_one_inspection(opened):
     page, _, _ = opened(LINES, fingerprint="one")
     press(page, "clear.png", "right")

@@ -83,8 +83,9 @@ def sum_up(
     }
     listed = [_told(d) | ({"polygon": [round(v, 1) for v in d.polygon]} if polygons else {}) for d in defects]
     if mm_per_pixel:
-        found |= {f"{n}_mm2": round(found[n] * mm_per_pixel**2, 4) for n in ("defect_area", "largest_defect")}
-        found["longest_side_mm"] = round(found["longest_side"] * mm_per_pixel, 3)
+        digits = lambda value: float(f"{value:.5g}")  # a pixel may be a thousandth of a millimetre
+        found |= {f"{n}_mm2": digits(found[n] * mm_per_pixel**2) for n in ("defect_area", "largest_defect")}
+        found["longest_side_mm"] = digits(found["longest_side"] * mm_per_pixel)
     return found | {"defect_list": listed}
 
 

@@ -43,8 +43,11 @@ ACTIONS = """() => {
     large.append(button.firstElementChild.cloneNode()); large.onclick = () => large.close(); large.onclose = () => large.remove();
     document.body.append(large); large.showModal() };
   addEventListener('click', e => { const button = e.target.closest('.reasons .larger'); if (button) enlarge(button) });
-  addEventListener('input', e => { if (e.target.matches('.reasons .opacity input'))
-    e.target.closest('section').style.setProperty('--heat', e.target.value) }); }"""
+  const heat = input => { const section = input.closest('section');
+    if (section.style.getPropertyValue('--heat') !== input.value) section.style.setProperty('--heat', input.value) };
+  addEventListener('input', e => { if (e.target.matches('.reasons .opacity input')) heat(e.target) });
+  new MutationObserver(() => document.querySelectorAll('.reasons .opacity input').forEach(heat)).observe(  // the next image
+    document.body, {subtree: true, childList: true, attributeFilter: ['style', 'src']}); }"""
 SCROLL = """() => { const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
   if (innerWidth < 768) document.getElementById('result').scrollIntoView({behavior: still ? 'auto' : 'smooth'}) }"""
 
@@ -104,17 +107,21 @@ def _connect(bench: Workbench, upload, shown, category, button, examples, result
     def decide(queue, kind):
         yield from (_shown(bench, *state) for state in inspect_queue(bench, queue, kind))
 
-    _connect_drops(bench.words, upload, queue, shown)
-    ask = {"inputs": [queue, category], "outputs": told, "show_progress": "hidden"}
-    ask["fn"] = decide
+    showing = _connect_drops(bench.words, upload, queue, shown)
+    # of events with data Gradio repeats the first, so that none of them may wait its turn ("always_last")
+    empty = {"fn": lambda: "", "outputs": results["result"], "queue": False, "trigger_mode": "multiple"}
+    ask = {"fn": decide, "inputs": [queue, category], "outputs": told, "show_progress": "hidden"}
+    ask["trigger_mode"] = "always_last"  # who asks while others are answered is answered next
     scroll = {"fn": None, "js": SCROLL}
-    button.click(**ask).then(**scroll)
-    examples.select(take_example, None, [queue, upload, shown, category]).then(**ask).then(**scroll)
+    button.click(**empty).then(**ask).then(**scroll)
+    taken = [queue, upload, shown, category]
+    chosen = examples.select(take_example, None, taken, cancels=[showing], trigger_mode="multiple")
+    chosen.then(**empty).then(**ask).then(**scroll)
     _connect_steps(bench, found, place, results)
 
 # %% ../../nbs/tools/app.ipynb #b6fa901d
-def _connect_drops(words: Words, upload: gr.File, queue: gr.State, shown: gr.HTML) -> None:
-    "Keep the queue as the files are that were dropped, and show them; without files an example may be chosen."
+def _connect_drops(words: Words, upload: gr.File, queue: gr.State, shown: gr.HTML):
+    "Keep the queue as the files are that were dropped, and show them, which can be cancelled; without files an example may be chosen."
     name = lambda path: Path(path).name
 
     def keep(paths):
@@ -128,8 +135,9 @@ def _connect_drops(words: Words, upload: gr.File, queue: gr.State, shown: gr.HTM
 
     # not `delete`: it comes before the file is gone, and is lost while an earlier one is being told
     upload.change(keep, upload, queue, queue=False)  # does not wait for the pictures
-    upload.change(show, upload, shown)
-    upload.clear(lambda: ([], ""), None, [queue, shown])
+    showing = upload.change(show, upload, shown)
+    upload.clear(lambda: ([], ""), None, [queue, shown], cancels=[showing])
+    return showing
 
 # %% ../../nbs/tools/app.ipynb #758f4582
 def _shown(
@@ -163,9 +171,10 @@ def _connect_steps(bench: Workbench, found: gr.State, place: gr.State, results: 
         return go(found, event.index)
 
     outputs = {"outputs": [place, results["result"], results["progress"]], "show_progress": "hidden"}
-    results["previous"].click(lambda found, at: go(found, at - 1), [found, place], **outputs)
-    results["next"].click(lambda found, at: go(found, at + 1), [found, place], **outputs)
-    results["strip"].select(pick, found, **outputs)
+    for name, way in (("previous", -1), ("next", 1)):
+        step = lambda found, at, way=way: go(found, at + way)
+        results[name].click(step, [found, place], trigger_mode="multiple", **outputs)
+    results["strip"].select(pick, found, trigger_mode="multiple", **outputs)
 
 # %% ../../nbs/tools/app.ipynb #ed7e27ec
 def _examples(bench: Workbench) -> gr.Gallery:

@@ -51,19 +51,23 @@ def refuse_earlier(out: Path, resume: bool, force: bool, settings: dict | None) 
 def _is_ours(file: Path, settings: dict | None) -> bool:
     "Tell whether an inspection that was stopped before its first line left `file`."
     try:
-        return bool(settings) and file.is_file() and set(read_json(file)) == set(settings)
+        return bool(settings) and file.is_file() and "run" in read_json(file)
     except (ValueError, TypeError):  # it is another program's
         return False
 
 
 def _check_settings(out: Path, settings: dict) -> None:
-    "ValueError if what is to be resumed in OUT had other settings."
-    file = out / "settings.json"
+    "ValueError if what is to be resumed in OUT had other settings, or other models, where these are loaded."
+    file, models = out / "settings.json", settings.get("models")
     before = read_json(file) if file.is_file() else settings
-    if before != settings:
-        then, now = (", ".join(f"{name} {value}" for name, value in s.items()) for s in (before, settings))
-        remedy = "name another --out, or replace it with --force"
-        raise ValueError(f"{out}: was begun with {then}, not with {now}; {remedy}")
+    then = before.get("models", models)  # an older version kept none
+    remedy = "name another --out, or replace it with --force"
+    before, now = ({k: v for k, v in own.items() if k != "models"} for own in (before, settings))
+    if before != now:
+        before, now = (", ".join(f"{name} {value}" for name, value in s.items()) for s in (before, now))
+        raise ValueError(f"{out}: was begun with {before}, not with {now}; {remedy}")
+    if models and then != models:
+        raise ValueError(f"{out}: the models of {settings['run']} have changed since it was begun; {remedy}")
 
 # %% ../../nbs/tools/earlier.ipynb #130ac1b9
 def begin(out: Path, resume: bool, force: bool, settings: dict | None) -> Path:

@@ -46,9 +46,10 @@ def describe_model(pipeline: InspectionPipeline, category: str) -> dict[str, str
     fill = pipeline.shared.fills.get(category)
     pad = f"pad the picture with RGB {fill} to a square around its middle, then " if fill else ""
     means = "share of good parts that are less strange" if good_only else "calibrated, of being anomalous"
+    shown = f"images: (n, {size}, {size}, 3) uint8, RGB, upright, on white"
     return {
         "category": category,
-        "input": f"images: (n, {size}, {size}, 3) uint8, RGB; {pad}squeeze the picture to this size with an antialiased filter (Lanczos)",
+        "input": f"{shown}; {pad}squeeze the picture to this size with an antialiased filter (Lanczos)",
         "output": f"probability: (n,), {means}; patch_map: (n, h, w), of each patch",
         "image_size": str(size),
         "fill": json.dumps(fill) if fill else "",

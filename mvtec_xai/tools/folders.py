@@ -16,7 +16,7 @@ from ..blocks.cache import decode
 from ..blocks.categories import FILE, Category, known_categories, read_categories
 from ..blocks.depth import common_bits
 from ..blocks.masks import find_mask, list_masks, masks_beside
-from ..blocks.names import GOOD, check_type_name, composed, means_good, type_named
+from ..blocks.names import GOOD, UNNAMED, check_type_name, composed, means_good, type_named
 from ..blocks.photographs import padding_of
 from ..blocks.requirements import refuse_mistakes
 from ..data import COLUMNS, index_category, list_images, without_blank_masks
@@ -81,7 +81,7 @@ def read_lessons(
     size: int,  # pixels
 ) -> tuple[Lessons, list[str]]:
     "Read images: lessons, and what could not be read; ValueError if no good part is left."
-    unreadable, rows, images, masks, seen = [], [], [], [], {}
+    index, unreadable, rows, images, masks, seen = index.copy(), [], [], [], [], {}
     bits = common_bits(index.path)
     fill = padding_of(index.path[index.label == 0][:20], bits)
     for row in index.itertuples():
@@ -90,18 +90,28 @@ def read_lessons(
         except (ValueError, OSError) as error:
             unreadable.append(str(error))
             continue
-        first = seen.setdefault(hash(image.tobytes()), row)
-        if first.path != row.path:
-            otherwise = f", which is taught as {first.defect}" * (first.label != row.label)
+        mask = np.broadcast_to(np.asarray(mask, np.uint8), (size, size))
+        at = seen.setdefault(hash(image.tobytes()), len(rows))
+        if at < len(rows):
+            first = index.loc[rows[at]]
+            otherwise = f", which is taught as {first.defect}" if first.label != row.label else ""
             unreadable.append(f"{row.path}: the same picture as {first.path}{otherwise}")
+            if first.label == row.label:  # one may be named and outlined, the other only marked
+                index.loc[rows[at], ["defect", "mask_path"]] = _more_telling(first, row)
+                masks[at] = masks[at] | mask
             continue
-        rows.append(row.Index), images.append(image)
-        masks.append(np.broadcast_to(np.asarray(mask, np.uint8), (size, size)))
+        rows.append(row.Index), images.append(image), masks.append(mask)
     index = without_blank_masks(index.loc[rows].reset_index(drop=True), masks)
     if index.empty or index.label.all():
         raise ValueError("\n  ".join([f"{folder}: no good part that can be read:", *unreadable]))
     allowed = _described(folder).get(index.category.iloc[0], Category()).augmentation
     return Lessons(index, np.stack(images), np.stack(masks), allowed, fill, bits), unreadable
+
+
+def _more_telling(first, copy) -> list:
+    "Type and mask of a picture that is there twice."
+    kind = copy.defect if first.defect == UNNAMED else first.defect
+    return [kind, copy.mask_path if first.mask_path is None else first.mask_path]
 
 # %% ../../nbs/tools/folders.ipynb #9621dba2
 def _described(folder: Path) -> dict[str, Category]:

@@ -10,7 +10,7 @@ const make = (tag, cls, text) => {
   if (text !== undefined) e.textContent = text;
   return e;
 };
-const percent = v => (v > 0.995 ? say('over', {n: 99}) : v < 0.005 ? say('under', {n: 1}) : (100 * v).toFixed(0)) + '\u00a0%';
+const percent = v => (v >= 0.995 ? say('over', {n: 99}) : v < 0.005 ? say('under', {n: 1}) : (100 * v).toFixed(0)) + '\u00a0%';
 const typeName = type => type === 'unknown' ? say('unknown') : type;
 const isMarked = r => markOf(r) ? 'yes' : 'no';
 const fits = (r, but) => ['verdict', 'category', 'type', 'group'].every(k => k === but || !chosen[k] || String(r[k]) === chosen[k])

@@ -34,8 +34,14 @@ class Judged:
     high: float  # above it an image is anomalous
     verified: bool  # was the second opinion asked?
     percentile: float  # of good parts that its autoencoder rebuilds better; a half where there is none
-    heatmap: np.ndarray  # (h, w) float32, 0 or more, of patches
+    heatmap: np.ndarray  # (h, w) float32, 0 or more, of patches of the square that the network saw
     colour_limit: float  # the category's fixed top of the map's colour scale
+    shape: tuple[int, int] | None = None  # (h, w) of the photograph, where it was padded to that square
+
+    def map_of(self, side: int) -> np.ndarray:
+        "Draw the heatmap of the photograph alone, (side, side) float32."
+        large = Image.fromarray(self.heatmap).resize((side, side), Image.Resampling.BILINEAR)
+        return out_of_square(np.asarray(large), self.shape) if self.shape else np.asarray(large)
 
 # %% ../../nbs/tools/inspector.ipynb #8d980b7a
 def settle(
@@ -71,7 +77,7 @@ class Models:
         return onnxruntime.InferenceSession(str(self.folder / name), providers=self.providers)
 
     def category_of(self, path: Path, given: str | None = None) -> str:
-        "Tell the category: as given, else the nearest folder above with a known name; else ValueError."
+        "Tell the category: as given, else the nearest folder above with a known name, unchecked; else ValueError."
         for name in [given] if given else [folder.name for folder in Path(os.path.abspath(path)).parents]:
             if (known := unicodedata.normalize("NFC", name)) in self.categories:  # one form of each accent
                 return known
@@ -95,10 +101,10 @@ class Inspector(Models):
         maps = dict(zip(names, self.network.run(None, {"images": small}), strict=True))
         given = {one.name: maps[one.name] for one in part.get_inputs()}
         probability, strange, percentile, heatmap = (found[0] for found in part.run(None, given))
-        heatmap = out_of_square(heatmap, image.shape[:2]) if about["fill"] else heatmap
         verdict, p, asked = settle(about, float(probability), float(strange), float(percentile))
         limits, scale = (about["low"], about["high"]), about["colour_limit"]
-        return Judged(category, verdict, p, *limits, asked, float(percentile), heatmap, scale)
+        shape = image.shape[:2] if about["fill"] else None
+        return Judged(category, verdict, p, *limits, asked, float(percentile), heatmap, scale, shape)
 
 # %% ../../nbs/tools/inspector.ipynb #5985084a
 COLUMNS = ("path", "category", "verdict", "probability", "low", "high", "verified", "error")
@@ -110,9 +116,8 @@ def judge_file(inspector: Inspector, path: Path, given: str | None, out: Path, n
         category = inspector.category_of(path, given)
         found = inspector.judge(read_image(path, inspector.categories[category]["bits"]), category)
         if found.verdict != "normal":
-            share = np.clip(found.heatmap / found.colour_limit, 0, 1)
+            share = np.clip(found.map_of(inspector.image_size) / found.colour_limit, 0, 1)
             picture = Image.fromarray((255 * share).round().astype(np.uint8))
-            picture = picture.resize((inspector.image_size,) * 2, Image.Resampling.BILINEAR)
             picture.save(out / f"{number:06}_{shown(path.stem)[:60]}.png")
     except (ValueError, OSError) as error:
         return {"path": shown(path), "error": shown(error)}
@@ -141,7 +146,8 @@ def photographs(given: Path) -> list[Path]:
     if not given.is_dir():
         return [given]
     found, seen = [], set()
-    for place, folders, files in os.walk(given, followlinks=True):
+    unlisted = lambda error: found.append(Path(error.filename))  # gets a row that says why
+    for place, folders, files in os.walk(given, onerror=unlisted, followlinks=True):
         if (here := os.path.realpath(place)) in seen:  # a link to a folder above
             folders.clear()
             continue
@@ -160,6 +166,8 @@ def main(words: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     inspector = Inspector(Path(__file__).parent.parent)
     listed = [path for given in args.images for path in photographs(given)]
+    if not listed:
+        sys.exit(f"{', '.join(map(shown, args.images))}: no photograph in it")
     args.out.mkdir(parents=True, exist_ok=True)
     with open(args.out / "judged.csv", "w", newline="", encoding="utf-8") as table:
         rows = csv.DictWriter(table, COLUMNS)

@@ -124,7 +124,7 @@ def describe_learned(learned: Learned) -> list[str]:
     t, lines = learned.thresholds, [f"{learned.category}: learned from {learned.basis}"]
     if "false_alarm_rate" in t:
         promised = t["false_alarm_rate"]
-        alarms = f"of good parts, on average at most {promised:.0%} should be called anomalous"
+        alarms = f"of good parts, about {promised:.0%} or fewer should be called anomalous"
         alarms = alarms if promised < 1 else "one good part promises nothing"
         lines.append(alarms + ("" if learned.measured else "; how many defects it finds is unknown"))
     lines += [f"{name}: {value:.3f}, cross-fitted" for name, value in learned.measured.items()]

@@ -74,7 +74,7 @@ function markers(r, large) {
     const b = make('button', '', say(key));
     b.dataset.mark = key;
     b.setAttribute('aria-pressed', Boolean(pressed));
-    b.onclick = action;
+    b.onclick = e => { if (!large || e.detail < 2) action(); };  // a double click has moved on to the next image
     if (large) b.append(make('kbd', '', say('key_' + key)));
     box.append(b);
   };

@@ -52,7 +52,7 @@ LACKING = "this pipeline has learned {}, which only a study does (`mvtec-xai rep
 
 def _refuse(outlining: Outlining, pipeline: InspectionPipeline) -> None:
     "ValueError if a number is negative, or if a stage that is needed is not there."
-    if (outlining.mm_per_pixel or 0) < 0 or outlining.ignore_below < 0:
+    if (outlining.mm_per_pixel is not None and outlining.mm_per_pixel <= 0) or outlining.ignore_below < 0:
         raise ValueError("--mm-per-pixel and --ignore-below: give numbers above 0")
     outlines = [f"--{name.replace('_', '-')}" for name in outlining.asked if name != "save_expected"]
     if outlines and "segment" not in pipeline.stages:
@@ -103,7 +103,10 @@ def write_coco(
         if line["status"] != "ok":
             continue
         size = {"width": line["width"], "height": line["height"]}
-        images.append({"id": len(images) + 1, "file_name": line["name"], **size})
+        name = (
+            line["name"] if line["path"].endswith(line["name"]) else line["path"]
+        )  # several may share a name
+        images.append({"id": len(images) + 1, "file_name": name, **size})
         for defect in line.get("defect_list", []):
             name = f"{line['category']}/{line['defect_type'] or 'defect'}"
             own = {"id": len(annotations) + 1, "image_id": len(images), "iscrowd": 0}

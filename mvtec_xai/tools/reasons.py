@@ -124,7 +124,8 @@ def outline_step(
     "The outline of what is wrong, its defects counted and measured; why there is none."
     i, title = inspection, words("outline_step")
     if i.mask is None:
-        return Step(title, words("outline_sure" if i.verdict == "normal" else "outline_none"))
+        why = {"normal": "outline_sure", "unfamiliar": "outline_unfamiliar"}.get(i.verdict, "outline_none")
+        return Step(title, words(why))
     told, mm = i.extra, "longest_side_mm" in i.extra
     keys = ("largest_defect_mm2", "longest_side_mm") if mm else ("largest_defect", "longest_side")
     unit, decimals = ("mm", 2) if mm else ("px", 0)

@@ -36,4 +36,5 @@ def search_box(bench: Workbench) -> None:
         )
         button = gr.Button(words("search_button"), elem_id="search_button")
         found = gr.HTML(elem_id="found")
-    gr.on([button.click, text.submit], lambda asked: find_by_words(bench, asked or ""), text, found)
+    find = lambda asked: find_by_words(bench, asked or "")
+    gr.on([button.click, text.submit], find, text, found, trigger_mode="always_last")

@@ -102,7 +102,7 @@ ENGLISH |= {
     "padded": "It is not square and was padded to a square for the models.",
     "detector_step": "Detector",
     "detector_unfamiliar": "It is farther from good parts than any known image of this category, even where it is most like them. "
-    "The probability of {p} means nothing here.",
+    "The number that it gets, {p}, means nothing here.",
     "heatmap_unfamiliar": "No heatmap is made: this is not a part that the run knows.",
     "verify_unfamiliar": "Not asked: this is not a part that the run knows.",
     "type_unfamiliar": "Not asked: this is not a part that the run knows.",
@@ -134,6 +134,7 @@ ENGLISH |= {
     "outline": "the image with the outlined defects",
     "outline_sure": "Not drawn: the part is judged normal.",
     "outline_none": "Not drawn: this run has learned no outlines in this category.",
+    "outline_unfamiliar": "Not drawn: this is not a part that the run knows.",
     "outline_empty": "No pixel reaches the limit of the outline.",
     "outline_is": "Defects: {n}. The largest measures {area} {unit}², the longest {longest} {unit}.",
     "outline_ignored": "Smaller than what is tolerated: {n}.",
@@ -183,13 +184,13 @@ class Words:
 
     def percent(self, x: float) -> str:
         "`x`, 0..1, in per cent; the sign keeps with its number at the end of a line."
-        x, decimals = _keep_doubt(x, 2)
-        return f"{100 * x:.{decimals - 2}f}\u00a0%".replace(".", self.sign)
+        x, decimals = _keep_doubt(100 * x, 0, whole=100)
+        return f"{x:.{decimals}f}\u00a0%".replace(".", self.sign)
 
 
-def _keep_doubt(x: float, decimals: int) -> tuple[float, int]:
-    "`x` and the decimals, at least as many as given, with which it is not rounded to 0 or 1."
-    if not 0 < x < 1:
+def _keep_doubt(x: float, decimals: int, whole: int = 1) -> tuple[float, int]:
+    "`x` and the decimals, at least as many as given, with which it is not rounded to 0 or to the `whole`."
+    if not 0 < x < whole:
         return x, decimals
-    x = min(max(x, 0.0001), 0.9999)
-    return x, next(d for d in range(decimals, 5) if round(x, d) not in (0, 1))
+    x = min(max(x, 0.0001 * whole), 0.9999 * whole)
+    return x, next(d for d in range(decimals, 5) if round(x, d) not in (0, whole))
