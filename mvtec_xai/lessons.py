@@ -53,15 +53,17 @@ def as_lessons(
             rows.append((f"{category}/{folder}/{defect}/{k:03}", *about))
     columns = ["image_id", "category", "folder", "defect", "label", "mask_path"]
     index = without_blank_masks(pd.DataFrame(rows, columns=columns), outlined)
-    first = ~pd.Series(
-        [(row[4], image.tobytes()) for row, image in zip(rows, images, strict=True)]
-    ).duplicated()
-    if copies := int((~first).sum()):  # limits would be set by parts that are known
-        warnings.warn(
-            f"{category}: {copies} of the pictures are copies of others; they are left out", stacklevel=2
-        )
-    index, keep = index[first].reset_index(drop=True), first.to_numpy()
-    return Lessons(index, np.stack(images)[keep], np.stack(outlined)[keep], allowed, fill, bits)
+    return Lessons(*_without_copies(index, np.stack(images), np.stack(outlined)), allowed, fill, bits)
+
+# %% ../nbs/lessons.ipynb #7131180e
+def _without_copies(index: pd.DataFrame, images: np.ndarray, masks: np.ndarray) -> tuple:
+    "Leave out images that are copies of an earlier one with their label, with a warning: a limit would be set by what is known."
+    alike = pd.Series([*zip(index.label, (image.tobytes() for image in images), strict=True)])
+    first = ~alike.duplicated().to_numpy()
+    if copies := int((~first).sum()):
+        told = f"{index.category.iloc[0]}: {copies} pictures are copies of others; they are left out"
+        warnings.warn(told, stacklevel=3)
+    return index[first].reset_index(drop=True), images[first], masks[first]
 
 # %% ../nbs/lessons.ipynb #d5231159
 def _check(

@@ -177,10 +177,9 @@ def learn_new_type(
     draws: int = 5,  # of those images
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Name defects before and after a type is learned: category, left_out, shots, image_id, is (known or new).
+    """Name defects before and after a type is learned: category, left_out, shots, image_id, is (known or new), and `NAMED`.
 
-    And `NAMED`: named rightly or not; deployed is within the limit of the unknown, NaN where none is set.
-    """
+    These: named rightly or not; deployed is within the limit of the unknown, NaN where none is set."""
     folds, types = known.table.fold.to_numpy(), known.table.defect.to_numpy()
     pictures = known.table.get("picture", known.table.image_id).to_numpy()  # the same for copies
     teach, own = (types != left) & (folds != fold), np.flatnonzero((types != left) & (folds == fold))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'RECOGNISED', 'check_new', 'copy_files', 'check_format', 'load_shared', 'in_precision', 'OlderNames',
-           'Stored']
+           'Loaded', 'Stored']
 
 # %% ../nbs/stored.ipynb #9c4a9e85
 import hashlib
@@ -133,12 +133,23 @@ class OlderNames:
 # %% ../nbs/stored.ipynb #8210e86f
 RECOGNISED = "10_category"  # the folder of what tells categories apart, where there is one
 
-# %% ../nbs/stored.ipynb #ddd35b54
-class Stored(OlderNames):
-    "What can be loaded from a folder and saved to another."
+# %% ../nbs/stored.ipynb #1049e603
+class Loaded:
+    "What was read from files."
 
     source: Path | None = None  # the folder it was loaded from
     files: dict[Path, int] = {}  # read from there, with their times of change
+
+    def digest(self, only: str = "") -> str:
+        "Hash the names and contents of the files it was loaded from, or of those called `only`."
+        found = hashlib.sha256()
+        for file in sorted(file for file in self.files if only in ("", file.name)):
+            found.update(file.as_posix().encode() + (self.source / file).read_bytes())
+        return found.hexdigest()[:16]
+
+# %% ../nbs/stored.ipynb #ddd35b54
+class Stored(OlderNames, Loaded):
+    "What can be loaded from a folder and saved to another."
 
     def __init__(self, shared: Shared, stages: dict[str, Stage], recogniser: Recogniser | None = None):
         self.shared, self.stages = shared, stages
@@ -163,10 +174,3 @@ class Stored(OlderNames):
     def save_pretrained(self, folder: str | Path) -> Path:
         "Write all that was loaded into `folder`, new or empty: it then needs no run."
         return copy_files(self.source, self.files, Path(folder))
-
-    def digest(self, only: str = "") -> str:
-        "Hash the names and contents of the files it was loaded from, or of those called `only`."
-        found = hashlib.sha256()
-        for file in sorted(file for file in self.files if only in ("", file.name)):
-            found.update(file.as_posix().encode() + (self.source / file).read_bytes())
-        return found.hexdigest()[:16]

@@ -8,7 +8,6 @@ __all__ = ['SUFFIXES', 'LARGEST', 'NEARLY_BLACK', 'LONG', 'opened', 'read_image'
 
 # %% ../../nbs/blocks/photographs.ipynb #ea8ee7f2
 import os
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -52,9 +51,6 @@ def _as_image(path: str | Path | BinaryIO) -> Image.Image:
         raise OSError(str(error)) from error
 
 # %% ../../nbs/blocks/photographs.ipynb #be593fd0
-NEARLY_BLACK = 64  # of 255: the brightest that 14 bits in 16 can be
-
-
 def read_image(
     path: str | Path | BinaryIO,  # a file, or what holds one and goes by its name
     bits: int | None = None,  # depth of the category's images; None: the smallest that holds this one
@@ -66,6 +62,9 @@ def read_image(
         except ValueError as error:
             remedy = "write it again as a plain picture, of 8 bits or grey"
             raise ValueError(f"{path}: {error}; {remedy}") from error
+
+# %% ../../nbs/blocks/photographs.ipynb #c8cc6688
+NEARLY_BLACK = 64  # of 255: the brightest that 14 bits in 16 can be
 
 
 def picture_to_rgb(
@@ -88,15 +87,9 @@ def _upright(image: Image.Image) -> Image.Image:
     image.load()  # damaged pixels are told as such
     try:
         return ImageOps.exif_transpose(image)
-    except (
-        TypeError,
-        ValueError,
-        KeyError,
-        AttributeError,
-        IndexError,
-        ArithmeticError,
-        struct.error,
-    ) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever Pillow stumbles over when it writes them anew
         raise ValueError(f"damaged EXIF data ({error})") from error
 
 # %% ../../nbs/blocks/photographs.ipynb #a91dffd2

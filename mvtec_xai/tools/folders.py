@@ -93,12 +93,8 @@ def read_lessons(
         mask = np.broadcast_to(np.asarray(mask, np.uint8), (size, size))
         at = seen.setdefault(hash(image.tobytes()), len(rows))
         if at < len(rows):
-            first = index.loc[rows[at]]
-            otherwise = f", which is taught as {first.defect}" if first.label != row.label else ""
-            unreadable.append(f"{row.path}: the same picture as {first.path}{otherwise}")
-            if first.label == row.label:  # one may be named and outlined, the other only marked
-                index.loc[rows[at], ["defect", "mask_path"]] = _more_telling(first, row)
-                masks[at] = masks[at] | mask
+            masks[at] = masks[at] | mask * (index.label[rows[at]] == row.label)
+            unreadable.append(_merge(index, rows[at], row))
             continue
         rows.append(row.Index), images.append(image), masks.append(mask)
     index = without_blank_masks(index.loc[rows].reset_index(drop=True), masks)
@@ -107,11 +103,15 @@ def read_lessons(
     allowed = _described(folder).get(index.category.iloc[0], Category()).augmentation
     return Lessons(index, np.stack(images), np.stack(masks), allowed, fill, bits), unreadable
 
-
-def _more_telling(first, copy) -> list:
-    "Type and mask of a picture that is there twice."
-    kind = copy.defect if first.defect == UNNAMED else first.defect
-    return [kind, copy.mask_path if first.mask_path is None else first.mask_path]
+# %% ../../nbs/tools/folders.ipynb #d483abc6
+def _merge(index: pd.DataFrame, first: int, copy) -> str:
+    "Let a row take type and mask of a copy of its picture, which may be only marked, and say so; not of one with another label."
+    kept, said = index.loc[first], f"{copy.path}: the same picture as {index.path[first]}"
+    if kept.label != copy.label:
+        return f"{said}, which is taught as {kept.defect}"
+    kind = copy.defect if kept.defect == UNNAMED else kept.defect
+    index.loc[first, ["defect", "mask_path"]] = [kind, kept.mask_path or copy.mask_path]
+    return said
 
 # %% ../../nbs/tools/folders.ipynb #9621dba2
 def _described(folder: Path) -> dict[str, Category]:
