@@ -1,16 +1,22 @@
 """An exported pipeline: judges as the package does, where neither PyTorch nor the package can be imported."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from importlib.metadata import files, requires
 
+import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from packaging.requirements import Requirement
-from PIL import Image
+from PIL import Image, ImageOps
+
+from mvtec_xai.blocks.photographs import read_image, to_square
 
 pytest.importorskip("onnxruntime")
 
@@ -32,6 +38,28 @@ def exported(program, own, finished, tmp_path_factory):
     again = program(*words)
     assert again.returncode == 2 and "exists already" in again.stderr
     return out
+
+
+@pytest.mark.parametrize("fill", ["", "[10, 20, 30]"])
+@pytest.mark.parametrize(
+    "name, bits", [("plain.png", ""), ("turned.jpg", ""), ("clear.png", ""), ("deep.png", "12")]
+)
+def test_the_recipe_of_the_page_hands_over_what_the_package_would(tmp_path, name, bits, fill):
+    rng = np.random.default_rng(0)
+    picture, exif = Image.fromarray(rng.integers(0, 255, (40, 90, 3), np.uint8)), Image.Exif()
+    exif[0x0112] = 6  # turn right to see it upright
+    if name == "clear.png":
+        picture.putalpha(Image.fromarray(rng.integers(0, 255, (40, 90), np.uint8)))
+    if name == "deep.png":
+        picture = Image.fromarray(rng.integers(0, 4095, (40, 90)).astype(np.uint16))
+    picture.save(tmp_path / name, exif=exif)
+    page = "".join("".join(c["source"]) for c in json.loads((ROOT / "nbs/deploy.ipynb").read_text())["cells"])
+    recipe = re.search(r"picture = ImageOps.*?(?=probability, patch_map)", page, re.DOTALL)[0]
+    made = {"json": json, "np": np, "Image": Image, "ImageOps": ImageOps}
+    made |= {"about": {"bits": bits, "fill": fill}, "side": 64}
+    exec(recipe.replace("part.png", str(tmp_path / name)), made)
+    ours = read_image(tmp_path / name, int(bits or 0) or None)
+    assert np.array_equal(np.asarray(made["picture"]), to_square(ours, 64, json.loads(fill or "null")))
 
 
 def inspector(exported, *words):
