@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -59,6 +60,20 @@ def test_turned_by_its_exif_flag(folder):
     exif[0x0112] = 6  # turn right to see it upright
     picture.save(folder / "turned.jpg", exif=exif)
     assert read_image(folder / "turned.jpg").shape == (4, 2, 3)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_of_16_bits_are_read_or_refused(tmp_path, suffix, channels):
+    ramp = np.repeat(np.arange(4096, dtype=np.uint16).reshape(64, 64, 1), channels, axis=2)
+    ramp[..., 3:] = 65535  # opaque
+    file = str(tmp_path / f"ramp.{suffix}")
+    cv2.imwrite(file, ramp)
+    with pytest.raises(ValueError, match="colours of 14 bits or fewer in 16.* 8 bits or grey"):
+        read_image(file)
+    ramp[..., :3] *= 16  # fills its 16 bits
+    cv2.imwrite(file, ramp)
+    assert np.array_equal(np.unique(read_image(file)), np.arange(256))
 
 
 def test_only_changed_rows_are_decoded_again(folder, monkeypatch):
