@@ -95,8 +95,8 @@ def learn_category(
 
 # %% ../nbs/learning.ipynb #1eb3c6d5
 APART = (
-    "no good parts in test/good, or few, taken as the defects were: heads may have learned what else differs "
-    "between the folders, so that their AUROC may flatter"
+    "good parts and defects may have been taken apart: heads may have learned what else differs, and their AUROC may "
+    "flatter; ten good parts in test/good, taken as the defects were, rule that out"
 )
 
 

@@ -57,7 +57,7 @@ def judge_left_out(study: LeftOut, defect: str, seed: int = 0) -> tuple[pd.DataF
     here, own = index.category == study.category, index.defect == defect
     tested, half = here & (index.folder == "test"), pd.Series(0, index=index.index)
     half[index.index[tested & (index.label == 0)][1::2]] = 1
-    half = half.groupby(index.picture).transform("first")
+    half[tested] = half[tested].groupby(index.picture[tested]).transform("first")  # copies stay together
     answers, maps = [], {}
     for h in (0, 1):
         asked = tested & (own | ((index.label == 0) & (half == h)))
@@ -103,7 +103,10 @@ def deal_thirds(study: LeftOut, seed: int = 0) -> np.ndarray:
     third = pd.Series(-1, index=study.index.index)
     shuffled = study.index[tested].sample(frac=1, random_state=seed)
     third[shuffled.index] = shuffled.groupby("defect").cumcount() % 3
-    return third.groupby(study.index.picture).transform("first").to_numpy()  # copies stay together
+    third[tested] = (
+        third[tested].groupby(study.index.picture[tested]).transform("first")
+    )  # copies stay together
+    return third.to_numpy()
 
 # %% ../nbs/left_out.ipynb #4e4feca2
 def set_limits(

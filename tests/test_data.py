@@ -69,7 +69,7 @@ def test_colours_of_16_bits_are_read_or_refused(tmp_path, suffix, channels):
     ramp[..., 3:] = 65535  # opaque
     file = str(tmp_path / f"ramp.{suffix}")
     cv2.imwrite(file, ramp)
-    with pytest.raises(ValueError, match="colours of 14 bits or fewer in 16.* 8 bits or grey"):
+    with pytest.raises(ValueError, match="colours of 14 bits or fewer in 16.* in 8 bits a colour"):
         read_image(file)
     ramp[..., :3] *= 16  # fills its 16 bits
     cv2.imwrite(file, ramp)

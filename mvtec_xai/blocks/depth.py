@@ -6,6 +6,7 @@
 __all__ = ['DEPTHS', 'bits_that_hold', 'to_8_bits', 'is_deep', 'keeps_upper_bits', 'common_bits']
 
 # %% ../../nbs/blocks/depth.ipynb #78574c38
+import re
 from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
@@ -34,9 +35,11 @@ def to_8_bits(
         return values * np.uint8(255)
     low, high = (float(v) for v in (values.min(initial=0), values.max(initial=0)))
     if not np.isfinite([low, high]).all():
-        raise ValueError("some pixels are NaN or infinite")
+        raise ValueError("some pixels are NaN or infinite; write it again without such")
     if low < 0:
-        raise ValueError(f"values go down to {low:g}, and grey values start at 0")
+        raise ValueError(
+            f"values go down to {low:g}, and grey values start at 0; write it again without such"
+        )
     share = values.dtype.kind == "f" and high <= 1 and bits is None
     alone = high if high > 2**16 - 1 else 2 ** bits_that_hold(high) - 1  # wider numbers have no usual depth
     top = 1 if share else 2**bits - 1 if bits else alone
@@ -55,8 +58,8 @@ def is_deep(image: Image.Image) -> bool:
 
 def keeps_upper_bits(image: Image.Image) -> bool:
     "Tell whether an image, opened but not yet decoded, has colours of 16 bits, of which Pillow keeps the upper 8."
-    kinds = [str(tile[3]) for tile in getattr(image, "tile", ())]  # as 'RGB;16B'
-    return not is_deep(image) and any(";16" in kind or "65535" in kind for kind in kinds)
+    kinds = [str(tile[3]) for tile in getattr(image, "tile", ())]  # as 'RGB;16B'; 'BGR;16' has them all in 16
+    return not is_deep(image) and any(re.search(";16[BLN]|65535", kind) for kind in kinds)
 
 
 def common_bits(

@@ -14,6 +14,9 @@
     if (button) enlarge(button);
   });
 
+  // A double click asks once.
+  addEventListener('click', e => { if (e.detail > 1 && e.target.closest('#inspect')) e.stopImmediatePropagation(); }, true);
+
   // The heatmap is as strong as its slider says, also when the next image comes, whose slider stays where it was.
   const sliders = '.reasons .opacity input';
   const heat = input => {

@@ -48,7 +48,7 @@ def build_page(bench: Workbench) -> gr.Blocks:
                 shown = gr.HTML(padding=False, elem_id="dropped")
                 asked = words("choose_or_not" if bench.pipeline.recogniser else "choose")
                 category = gr.Dropdown(bench.pipeline.categories, value=None, label=asked, elem_id="category")
-                button = gr.Button(words("inspect"), variant="primary")
+                button = gr.Button(words("inspect"), variant="primary", elem_id="inspect")
                 examples = _examples(bench)
             with gr.Column(scale=3, min_width=320):
                 results = _results(words)
@@ -89,7 +89,7 @@ def _connect(bench: Workbench, upload, shown, category, button, examples, result
     def decide(queue, kind):
         yield from (_shown(bench, *state) for state in inspect_queue(bench, queue, kind))
 
-    showing = _connect_drops(bench.words, upload, queue, shown)
+    _connect_drops(bench.words, upload, queue, shown)
     # of events with data Gradio repeats the first, so that none of them may wait its turn ("always_last")
     empty = {"fn": lambda: "", "outputs": results["result"], "queue": False, "trigger_mode": "multiple"}
     ask = {"fn": decide, "inputs": [queue, category], "outputs": told, "show_progress": "hidden"}
@@ -97,29 +97,28 @@ def _connect(bench: Workbench, upload, shown, category, button, examples, result
     scroll = {"fn": None, "js": "() => showDecision()"}
     button.click(**empty).then(**ask).then(**scroll)
     taken = [queue, upload, shown, category]
-    chosen = examples.select(take_example, None, taken, cancels=[showing], trigger_mode="multiple")
+    chosen = examples.select(take_example, None, taken, trigger_mode="multiple")
     chosen.then(**empty).then(**ask).then(**scroll)
     _connect_steps(bench, found, place, results)
 
 # %% ../../nbs/tools/app.ipynb #b6fa901d
-def _connect_drops(words: Words, upload: gr.File, queue: gr.State, shown: gr.HTML):
-    "Keep the queue as the files are that were dropped, and show them, which can be cancelled; without files an example may be chosen."
-    name = lambda path: Path(path).name
+def _connect_drops(words: Words, upload: gr.File, queue: gr.State, shown: gr.HTML) -> None:
+    "Keep the queue as the files are that were dropped, and show them; without files an example may be chosen."
+    keep = lambda paths: [(path, Path(path).name) for path in paths[:MOST]]
+    made = gr.State(([], ""))  # a queue, and its pictures
 
-    def keep(paths):
-        return [(path, name(path)) for path in paths[:MOST]] if paths else gr.skip()
-
-    def show(paths):
+    def draw(paths):
         if not paths:
             return gr.skip()
         more = problem(words("too_many", count=len(paths), most=MOST)) if len(paths) > MOST else ""
-        return more + preview(paths[:MOST], [*map(name, paths[:MOST])], words)
+        return keep(paths), more + preview(*zip(*keep(paths), strict=True), words)
 
     # not `delete`: it comes before the file is gone, and is lost while an earlier one is being told
-    upload.change(keep, upload, queue, queue=False)  # does not wait for the pictures
-    showing = upload.change(show, upload, shown)
-    upload.clear(lambda: ([], ""), None, [queue, shown], cancels=[showing])
-    return showing
+    upload.change(lambda paths: keep(paths) if paths else gr.skip(), upload, queue, queue=False)
+    drawn = upload.change(draw, upload, made, show_progress_on=shown)
+    still = lambda made, queue: made[1] if made[0] == queue else gr.skip()  # or they were cleared meanwhile
+    drawn.then(still, [made, queue], shown, queue=False, trigger_mode="multiple")
+    upload.clear(lambda: ([], ""), None, [queue, shown])
 
 # %% ../../nbs/tools/app.ipynb #758f4582
 def _shown(

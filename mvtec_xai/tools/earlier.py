@@ -87,5 +87,11 @@ def begin(out: Path, resume: bool, force: bool, settings: dict | None) -> Path:
             torn.unlink()
     absorb(out, part)  # what several processes had finished
     if settings:
-        write_json(out / "settings.json", settings)
+        before = (
+            read_json(out / "settings.json") if resume and (out / "settings.json").is_file() else settings
+        )
+        told = {
+            k: v for k, v in settings.items() if k != "models" or k in before
+        }  # who began it is not known else
+        write_json(out / "settings.json", told)
     return part

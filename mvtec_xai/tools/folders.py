@@ -16,10 +16,11 @@ from ..blocks.cache import decode
 from ..blocks.categories import FILE, Category, known_categories, read_categories
 from ..blocks.depth import common_bits
 from ..blocks.masks import find_mask, list_masks, masks_beside
-from ..blocks.names import GOOD, UNNAMED, check_type_name, composed, means_good, type_named
+from ..blocks.names import GOOD, check_type_name, composed, means_good, type_named
 from ..blocks.photographs import padding_of
 from ..blocks.requirements import refuse_mistakes
 from ..data import COLUMNS, index_category, list_images, without_blank_masks
+from ..lessons import without_copies
 from ..ways import Lessons
 
 # %% ../../nbs/tools/folders.ipynb #08561cec
@@ -81,7 +82,7 @@ def read_lessons(
     size: int,  # pixels
 ) -> tuple[Lessons, list[str]]:
     "Read images: lessons, and what could not be read; ValueError if no good part is left."
-    index, unreadable, rows, images, masks, seen = index.copy(), [], [], [], [], {}
+    unreadable, rows, images, masks = [], [], [], []
     bits = common_bits(index.path)
     fill = padding_of(index.path[index.label == 0][:20], bits)
     for row in index.itertuples():
@@ -90,28 +91,14 @@ def read_lessons(
         except (ValueError, OSError) as error:
             unreadable.append(str(error))
             continue
-        mask = np.broadcast_to(np.asarray(mask, np.uint8), (size, size))
-        at = seen.setdefault(hash(image.tobytes()), len(rows))
-        if at < len(rows):
-            masks[at] = masks[at] | mask * (index.label[rows[at]] == row.label)
-            unreadable.append(_merge(index, rows[at], row))
-            continue
-        rows.append(row.Index), images.append(image), masks.append(mask)
+        rows.append(row.Index), images.append(image)
+        masks.append(np.broadcast_to(np.asarray(mask, np.uint8), (size, size)))
     index = without_blank_masks(index.loc[rows].reset_index(drop=True), masks)
     if index.empty or index.label.all():
         raise ValueError("\n  ".join([f"{folder}: no good part that can be read:", *unreadable]))
+    index, images, masks, copies = without_copies(index, images, masks)
     allowed = _described(folder).get(index.category.iloc[0], Category()).augmentation
-    return Lessons(index, np.stack(images), np.stack(masks), allowed, fill, bits), unreadable
-
-# %% ../../nbs/tools/folders.ipynb #d483abc6
-def _merge(index: pd.DataFrame, first: int, copy) -> str:
-    "Let a row take type and mask of a copy of its picture, which may be only marked, and say so; not of one with another label."
-    kept, said = index.loc[first], f"{copy.path}: the same picture as {index.path[first]}"
-    if kept.label != copy.label:
-        return f"{said}, which is taught as {kept.defect}"
-    kind = copy.defect if kept.defect == UNNAMED else kept.defect
-    index.loc[first, ["defect", "mask_path"]] = [kind, kept.mask_path or copy.mask_path]
-    return said
+    return Lessons(index, images, masks, allowed, fill, bits), unreadable + copies
 
 # %% ../../nbs/tools/folders.ipynb #9621dba2
 def _described(folder: Path) -> dict[str, Category]:

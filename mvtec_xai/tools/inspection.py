@@ -24,7 +24,8 @@ from ..blocks.runs import atomic_path
 from ..blocks.threads import threaded
 from ..inspection import Inspection, InspectionError
 from ..pipeline import BATCH, InspectionPipeline, category_of
-from ..searching import VECTOR, WORDS, pack_vector
+from ..searching import VECTOR, pack_vector
+from ..semantic import SPACE
 from .earlier import FOLDERS, begin
 from .files import Images, named_images, search_images, taken_by, unique_name
 from .gallery import thumbnail
@@ -205,7 +206,7 @@ def inspect_paths(
         pipeline = outlining.prepare(InspectionPipeline.from_pretrained(run, device))
         if category is not None:
             category_of(None, pipeline.categories, category)
-        kept["models"] = {"all": pipeline.digest(), "words": pipeline.digest(WORDS)}
+        kept["models"] = {"all": pipeline.digest(), "words": pipeline.digest(SPACE)}
         through = place.through(_through(workers, cluster, run, device))
         options |= {"outlining": outlining, "through": through, "beside": place.beside}
         return _inspect(place, pipeline, files, left_out, (category, save_maps), options)

@@ -40,7 +40,7 @@ ENGLISH |= {
     "not_image": "{name} is not an image. Drop a photograph, as PNG, JPEG, TIFF, BMP or WebP.",
     "too_large": "{name} has more than {most} million pixels. Make it smaller.",
     "damaged": "{name} is damaged or cut off and cannot be read. Save or copy it again.",
-    "odd_pixels": "{name} has pixels without a value or a depth that is not known. Save it again as PNG.",
+    "odd_pixels": "{name} has pixels or camera data that cannot be used. Save it again with 8 bits a colour.",
     "failed": "{name} could not be inspected: {error}",
 }
 
