@@ -103,9 +103,8 @@ def deal_thirds(study: LeftOut, seed: int = 0) -> np.ndarray:
     third = pd.Series(-1, index=study.index.index)
     shuffled = study.index[tested].sample(frac=1, random_state=seed)
     third[shuffled.index] = shuffled.groupby("defect").cumcount() % 3
-    third[tested] = (
-        third[tested].groupby(study.index.picture[tested]).transform("first")
-    )  # copies stay together
+    picture = study.index.picture[tested]
+    third[tested] = third[tested].groupby(picture).transform("first")  # copies stay together
     return third.to_numpy()
 
 # %% ../nbs/left_out.ipynb #4e4feca2

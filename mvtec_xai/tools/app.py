@@ -110,8 +110,9 @@ def _connect_drops(words: Words, upload: gr.File, queue: gr.State, shown: gr.HTM
     def draw(paths):
         if not paths:
             return gr.skip()
+        kept = keep(paths)
         more = problem(words("too_many", count=len(paths), most=MOST)) if len(paths) > MOST else ""
-        return keep(paths), more + preview(*zip(*keep(paths), strict=True), words)
+        return kept, more + preview(*zip(*kept, strict=True), words)
 
     # not `delete`: it comes before the file is gone, and is lost while an earlier one is being told
     upload.change(lambda paths: keep(paths) if paths else gr.skip(), upload, queue, queue=False)

@@ -87,11 +87,8 @@ def begin(out: Path, resume: bool, force: bool, settings: dict | None) -> Path:
             torn.unlink()
     absorb(out, part)  # what several processes had finished
     if settings:
-        before = (
-            read_json(out / "settings.json") if resume and (out / "settings.json").is_file() else settings
-        )
-        told = {
-            k: v for k, v in settings.items() if k != "models" or k in before
-        }  # who began it is not known else
-        write_json(out / "settings.json", told)
+        file = out / "settings.json"
+        before = read_json(file) if resume and file.is_file() else settings
+        unknown = {"models"} - set(before)  # it was begun by an older version
+        write_json(file, {name: value for name, value in settings.items() if name not in unknown})
     return part

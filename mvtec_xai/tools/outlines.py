@@ -103,10 +103,10 @@ def write_coco(
         if line["status"] != "ok":
             continue
         size = {"width": line["width"], "height": line["height"]}
-        name = (
-            line["name"] if line["path"].endswith(line["name"]) else line["path"]
-        )  # several may share a name
-        images.append({"id": len(images) + 1, "file_name": name, **size})
+        told = (
+            "name" if line["path"].endswith(line["name"]) else "path"
+        )  # where several share a name, it is made up
+        images.append({"id": len(images) + 1, "file_name": line[told], **size})
         for defect in line.get("defect_list", []):
             name = f"{line['category']}/{line['defect_type'] or 'defect'}"
             own = {"id": len(annotations) + 1, "image_id": len(images), "iscrowd": 0}
